@@ -1,0 +1,30 @@
+{
+  # One addon for the gateway, and (Linux) the two executables of the benches. `sanitize` is
+  # set by build_native.mjs from WARMPATH_SANITIZE: address, or empty.
+  "variables": { "sanitize%": "" },
+  "target_defaults": {
+    "cflags_cc": ["-std=c++20", "-O3", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra", "-Werror"],
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-omit-frame-pointer"],
+    "xcode_settings": { "CLANG_CXX_LANGUAGE_STANDARD": "c++20", "MACOSX_DEPLOYMENT_TARGET": "12.0" },
+    "include_dirs": ["native"],
+    "conditions": [
+      ["sanitize!=''", {
+        "cflags_cc": ["-fsanitize=<(sanitize),undefined", "-fno-omit-frame-pointer", "-g"],
+        "ldflags": ["-fsanitize=<(sanitize),undefined"]
+      }]
+    ]
+  },
+  "targets": [
+    {
+      "target_name": "warmpath",
+      "sources": [
+        "native/addon.cc"
+      ],
+      "include_dirs": [
+        "<!(node -p \"require('node-addon-api').include_dir\")",
+        "<!(node -p \"require('path').dirname(require.resolve('xxhash-addon/package.json'))\")/xxHash"
+      ],
+      "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"]
+    }
+  ]
+}

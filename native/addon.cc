@@ -1,0 +1,13 @@
+// The addon of the gateway: each structure registers its own functions.
+//
+// Every structure below lives in process-wide memory and is named by 32-bit ids, so that all
+// threads (isolates) of the process see the same one. Nothing here keeps a JavaScript object,
+// apart from one thread-safe function per thread: the mailbox.
+#include <napi.h>
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  (void)env;
+  return exports;
+}
+
+NODE_API_MODULE(warmpath, init)

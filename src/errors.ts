@@ -1,0 +1,76 @@
+/**
+ * Every operating error of Warmpath in one table: its code, HTTP status, OpenAI error type and
+ * whether a client may try again. Operating errors are values that are handled where they occur;
+ * a programmer's error is an assertion and ends the process.
+ *
+ * Bodies have the shape of OpenAI, `{"error":{"message","type","param","code"}}`, and on
+ * `/v1/messages*` the shape of Anthropic, `{"type":"error","error":{"type","message"}}`.
+ * A node's own error body passes unchanged and never goes through this file.
+ */
+
+/** Seconds a client is asked to wait after an overload answer; SDKs obey at most 60. */
+export const RETRY_AFTER_SECONDS = 2
+
+interface ErrorKind {
+  readonly status: number
+  readonly type: string
+  /** The failure may pass: the reply carries `Retry-After`. Others say `x-should-retry: false`. */
+  readonly isPassing: boolean
+}
+
+const INVALID = 'invalid_request_error'
+const UNAVAILABLE = 'service_unavailable_error'
+
+const KINDS = {
+  invalid_request: { status: 400, type: INVALID, isPassing: false },
+  invalid_api_key: { status: 401, type: INVALID, isPassing: false },
+  forbidden: { status: 403, type: INVALID, isPassing: false },
+  unknown_url: { status: 404, type: INVALID, isPassing: false },
+  model_not_found: { status: 404, type: INVALID, isPassing: false },
+  method_not_allowed: { status: 405, type: INVALID, isPassing: false },
+  length_required: { status: 411, type: INVALID, isPassing: false },
+  request_too_large: { status: 413, type: INVALID, isPassing: false },
+  slow_down: { status: 429, type: 'rate_limit_error', isPassing: true },
+  upstream_error: { status: 502, type: 'upstream_error', isPassing: false },
+  server_is_overloaded: { status: 503, type: UNAVAILABLE, isPassing: true },
+  no_healthy_node: { status: 503, type: UNAVAILABLE, isPassing: true },
+  draining: { status: 503, type: UNAVAILABLE, isPassing: true },
+  upstream_timeout: { status: 504, type: 'upstream_error', isPassing: false },
+  internal_error: { status: 500, type: 'server_error', isPassing: false },
+} as const satisfies Record<string, ErrorKind>
+
+export type ErrorCode = keyof typeof KINDS
+
+/** The shape a client expects of an error body, chosen by the path it called. */
+export type ErrorDialect = 'openai' | 'anthropic'
+
+/** An operating error: what happened, where in the request, and the remedy in the message. */
+export class OperatingError extends Error {
+  readonly code: ErrorCode
+  readonly param: string | null
+
+  constructor(code: ErrorCode, message: string, param: string | null = null) {
+    super(message)
+    this.name = 'OperatingError'
+    this.code = code
+    this.param = param
+  }
+
+  get status(): number {
+    return KINDS[this.code].status
+  }
+
+  get isPassing(): boolean {
+    return KINDS[this.code].isPassing
+  }
+
+  /** JSON text of the error in the client's dialect. */
+  body(dialect: ErrorDialect = 'openai'): string {
+    const { type } = KINDS[this.code]
+    if (dialect === 'anthropic') {
+      return JSON.stringify({ type: 'error', error: { type, message: this.message } })
+    }
+    const { message, param, code } = this
+    return JSON.stringify({ error: { message, type, param, code } })
+  }
+}
