@@ -1,0 +1,113 @@
+/**
+ * Persistent sockets of one gateway thread to the nodes: one undici Pool per node origin, with one
+ * request at a time on a socket.
+ *
+ *     exchange ── dispatch(node, options, handler) ──► Pool(origin) ──► socket 1 … connectionsMax
+ *     view     ── retain(view) ──► pools of nodes that left close after their last response
+ *
+ * Rules: `pipelining: 1`, for a POST is not idempotent; no timers of undici's own apart from the
+ * connect timeout and the idle timeout, for the exchange has its own first-byte and idle timers;
+ * idle sockets are dropped after 4 s, below the 5 s after which uvicorn closes them, and whatever a
+ * server's Keep-Alive header says; concurrency is bounded by the load table, not here, because what
+ * waits in a pool cannot be routed elsewhere. The pool's own bound is only the last fence.
+ *
+ * Costs: undici waits one turn of the loop before it reuses a socket (it looks whether the other
+ * side has closed it), and it looks for a free socket in a list, so at 500 streams in flight a
+ * dispatch reads some 500 fields (about 1 µs).
+ */
+import { type Dispatcher, Pool } from 'undici'
+import type { FleetView, NodeView } from './fleet_view.ts'
+
+/** Sockets to one node from one thread; more requests wait inside the pool. Bounds descriptors. */
+export const CONNECTIONS_MAX = 4096
+/** A node that does not accept within this is as good as refused (ms). */
+export const CONNECT_TIMEOUT_MS = 2000
+/** Idle sockets are closed after this (ms), before uvicorn's 5 s. */
+export const SOCKET_IDLE_MS = 4000
+/** Header block of a response in bytes; more is an error of that response. */
+const RESPONSE_HEADER_BYTES_MAX = 65_536
+
+export interface NodeSocketsOptions {
+  readonly connectionsMax?: number
+  readonly connectTimeoutMs?: number
+}
+
+/** The part of a NodeView that a socket needs. */
+export type SocketTarget = Pick<NodeView, 'id' | 'url'>
+
+/** Options of a dispatch; the origin and the timers belong to the pool. */
+export type SocketRequest = Omit<
+  Dispatcher.DispatchOptions,
+  'origin' | 'headersTimeout' | 'bodyTimeout' | 'query'
+>
+
+export class NodeSockets {
+  readonly #pools = new Map<string, Pool>()
+  readonly #closing = new Map<Pool, Promise<void>>()
+  readonly #connectionsMax: number
+  readonly #connectTimeoutMs: number
+
+  constructor(options: NodeSocketsOptions = {}) {
+    this.#connectionsMax = options.connectionsMax ?? CONNECTIONS_MAX
+    this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS
+  }
+
+  /** Sends one request over a persistent socket of the node; the handler hears of everything. */
+  dispatch(
+    node: SocketTarget,
+    request: SocketRequest,
+    handler: Dispatcher.DispatchHandler,
+  ): boolean {
+    const pool = this.#pools.get(node.url) ?? this.#open(node.url)
+    return pool.dispatch(request, handler)
+  }
+
+  /** Sockets open to a node and requests on them; for metrics and tests. */
+  stats(node: SocketTarget): { connected: number; running: number; queued: number } {
+    const stats = this.#pools.get(node.url)?.stats
+    if (stats === undefined) return { connected: 0, running: 0, queued: 0 }
+    return { connected: stats.connected, running: stats.running, queued: stats.queued }
+  }
+
+  /** Closes the pools of nodes that are not in the view; what is in flight on them finishes. */
+  retain(view: FleetView): void {
+    const origins = new Set(view.nodes.map(node => node.url))
+    for (const [origin, pool] of this.#pools) {
+      if (origins.has(origin)) continue
+      this.#pools.delete(origin)
+      this.#closeGently(pool)
+    }
+  }
+
+  /** Ends every socket at once; requests still in flight fail. Called after the drain. */
+  async close(): Promise<void> {
+    const pools = [...this.#pools.values(), ...this.#closing.keys()]
+    this.#pools.clear()
+    await Promise.all(pools.map(pool => pool.destroy()))
+  }
+
+  /** Resolves when the pools given up by `retain` have finished their last response. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#closing.values())
+  }
+
+  #open(origin: string): Pool {
+    const pool = new Pool(origin, {
+      connections: this.#connectionsMax,
+      pipelining: 1,
+      bodyTimeout: 0,
+      headersTimeout: 0,
+      keepAliveTimeout: SOCKET_IDLE_MS,
+      keepAliveMaxTimeout: SOCKET_IDLE_MS,
+      maxHeaderSize: RESPONSE_HEADER_BYTES_MAX,
+      connect: { timeout: this.#connectTimeoutMs },
+    })
+    this.#pools.set(origin, pool)
+    return pool
+  }
+
+  #closeGently(pool: Pool): void {
+    const done = pool.close().finally(() => this.#closing.delete(pool))
+    this.#closing.set(pool, done)
+  }
+}
