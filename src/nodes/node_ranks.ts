@@ -1,0 +1,172 @@
+/**
+ * The ranks of one node: a slot for each, and a KV-event subscription where the engine publishes.
+ *
+ *      facts ──► plan: (rank, index, sockets, hash group) ──► slots held, subscriptions held
+ *
+ * A plan that equals the one in force changes nothing, so it may be applied after every discovery.
+ * Invariants: one slot per rank while the rank exists; at most one subscription per slot; before a
+ * slot is subscribed anew after a restart its blocks were dropped.
+ */
+import type { NodeFacts } from './discovery.ts'
+import type { RankView } from './fleet_view.ts'
+import type { HashGroups, KvFeed, KvSubscription } from './kv_feed.ts'
+
+export interface RankSurroundings {
+  allocateSlot(): number | null
+  retireSlot(slot: number): void
+  /** The index of a base model and block size. */
+  prefixIndexFor(baseModel: string, blockSize: number): number
+  /** Hides a slot's blocks at once and forgets its predictions. */
+  onSlotRestarted(slot: number): void
+  readonly kvFeed: KvFeed
+  readonly hashGroups: HashGroups
+}
+
+interface Held {
+  readonly rank: number
+  readonly slot: number
+  /** What the subscription was made from; empty = none. */
+  planKey: string
+  state: 'live' | 'degraded'
+}
+
+type RankPlan = Omit<KvSubscription, 'slot' | 'hashGroup'>
+
+/** The name under which a node's blocks are indexed: its first base model, by name. */
+export function indexModelOf(models: NodeFacts['models']): string | null {
+  let first: string | null = null
+  for (const { id, parent } of models) {
+    if (parent === null && (first === null || id < first)) first = id
+  }
+  return first
+}
+
+export class NodeRanks {
+  readonly #nodeId: string
+  readonly #surroundings: RankSurroundings
+  #held: Held[] = []
+  #views: readonly RankView[] = []
+  #indexId = 0
+
+  constructor(nodeId: string, surroundings: RankSurroundings) {
+    this.#nodeId = nodeId
+    this.#surroundings = surroundings
+  }
+
+  get views(): readonly RankView[] {
+    return this.#views
+  }
+
+  /** 0 while no rank is subscribed. */
+  get indexId(): number {
+    return this.#indexId
+  }
+
+  get kvEvents(): 'live' | 'degraded' | 'none' {
+    if (this.#indexId === 0) return 'none'
+    return this.#held.every(held => held.state === 'live') ? 'live' : 'degraded'
+  }
+
+  has(slot: number): boolean {
+    return this.#held.some(held => held.slot === slot)
+  }
+
+  /** Brings slots and subscriptions in line with the facts; false when slots ran out. */
+  apply(facts: NodeFacts): boolean {
+    const known = facts.metrics?.ranks.map(rank => rank.rank) ?? []
+    // Without metrics the ranks of an earlier discovery stay; a node has at least rank 0.
+    const kept = this.#held.length > 0 ? this.#held.map(held => held.rank) : [0]
+    const ranks = known.length > 0 ? known : kept
+    const isComplete = this.#hold(ranks)
+    this.#subscribe(facts)
+    return isComplete
+  }
+
+  /** Another process has the slots now: hides their blocks and ends the subscriptions. */
+  dropBlocks(): void {
+    for (const held of this.#held) {
+      this.#surroundings.onSlotRestarted(held.slot)
+      this.#unsubscribe(held)
+    }
+    this.#indexId = 0
+  }
+
+  /** The engine emptied its caches (sleep): hides the blocks, keeps the subscriptions. */
+  hideBlocks(): void {
+    for (const held of this.#held) this.#surroundings.onSlotRestarted(held.slot)
+  }
+
+  /** What the KV feed says of a slot. */
+  reported(slot: number, state: 'live' | 'degraded'): void {
+    const held = this.#held.find(one => one.slot === slot)
+    if (held !== undefined) held.state = state
+  }
+
+  /** The node left the fleet. */
+  release(): void {
+    this.#hold([])
+  }
+
+  #hold(ranks: readonly number[]): boolean {
+    const stay: Held[] = []
+    for (const held of this.#held) {
+      if (ranks.includes(held.rank)) {
+        stay.push(held)
+      } else {
+        this.#unsubscribe(held)
+        this.#surroundings.retireSlot(held.slot)
+      }
+    }
+    let isComplete = true
+    for (const rank of ranks) {
+      if (stay.some(held => held.rank === rank)) continue
+      const slot = this.#surroundings.allocateSlot()
+      if (slot === null) isComplete = false
+      else stay.push({ rank, slot, planKey: '', state: 'degraded' })
+    }
+    this.#held = stay.sort((a, b) => a.rank - b.rank)
+    const views = stay.map(({ rank, slot }) => ({ rank, slot }))
+    if (JSON.stringify(views) !== JSON.stringify(this.#views)) this.#views = views
+    return isComplete
+  }
+
+  #subscribe(facts: NodeFacts): void {
+    const model = indexModelOf(facts.models)
+    this.#indexId = 0
+    for (const held of this.#held) {
+      const source = facts.sources?.find(one => one.rank === held.rank)
+      const metrics = facts.metrics?.ranks.find(one => one.rank === held.rank)
+      if (source === undefined || metrics === undefined || model === null) {
+        this.#unsubscribe(held)
+        continue
+      }
+      const { blockSize, hashAlgorithm, isPrefixCaching } = metrics
+      if (blockSize === 0 || !isPrefixCaching) {
+        this.#unsubscribe(held)
+        continue
+      }
+      const { rank, endpoint, replayEndpoint } = source
+      this.#indexId = this.#surroundings.prefixIndexFor(model, blockSize)
+      const { nodeId, indexId } = { nodeId: this.#nodeId, indexId: this.#indexId }
+      const plan = { nodeId, rank, indexId, blockSize, model, endpoint, replayEndpoint }
+      this.#resubscribe(held, plan, facts.version, hashAlgorithm)
+    }
+  }
+
+  #resubscribe(held: Held, plan: RankPlan, version: string, algorithm: string): void {
+    const planKey = JSON.stringify([plan, version, algorithm])
+    if (planKey === held.planKey) return
+    this.#unsubscribe(held)
+    const { hashGroups, kvFeed } = this.#surroundings
+    const hashGroup = hashGroups.groupOf(plan.model, plan.blockSize, version, algorithm)
+    held.planKey = planKey
+    kvFeed.subscribe({ ...plan, slot: held.slot, hashGroup })
+  }
+
+  #unsubscribe(held: Held): void {
+    if (held.planKey === '') return
+    held.planKey = ''
+    held.state = 'degraded'
+    this.#surroundings.kvFeed.unsubscribe(held.slot)
+  }
+}

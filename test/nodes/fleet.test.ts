@@ -1,0 +1,320 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/nodes/clock.ts'
+import { healthSchema, type NodeEntry, nodeEntrySchema } from '../../src/nodes/config.ts'
+import { Fleet, type FleetOptions } from '../../src/nodes/fleet.ts'
+import type { FleetView, NodeView } from '../../src/nodes/fleet_view.ts'
+import type { KvSubscription } from '../../src/nodes/kv_feed.ts'
+import { HttpProbe } from '../../src/nodes/probe.ts'
+import { metricsText, StandInNode } from './stand_in_node.ts'
+
+const cleanups: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup()
+})
+
+const FAST = healthSchema.parse({
+  interval_ms: 20,
+  unhealthy_interval_ms: 20,
+  timeout_ms: 500,
+  scrape_interval_ms: 20,
+  models_interval_ms: 50,
+  metrics_stale_ms: 300,
+  breaker_pause_ms: 100,
+})
+
+const SOURCES = {
+  '0': {
+    enable_kv_cache_events: true,
+    publisher: 'zmq',
+    endpoint: 'tcp://*:5557',
+    replay_endpoint: 'tcp://*:5657',
+  },
+}
+
+class Bench {
+  readonly views: FleetView[] = []
+  readonly calls: string[] = []
+  readonly subscriptions: KvSubscription[] = []
+  readonly inFlight = new Map<number, number>()
+  readonly fleet: Fleet
+  readonly probe = new HttpProbe()
+
+  constructor(options: Partial<FleetOptions> = {}) {
+    this.fleet = new Fleet({
+      clock: systemClock,
+      probe: this.probe,
+      timings: FAST,
+      slotsMax: 8,
+      models: [],
+      log: { info: () => {}, warn: () => {} },
+      prefixIndexFor: (model, blockSize) => {
+        this.calls.push(`index ${model} ${blockSize}`)
+        return 1
+      },
+      inFlightOf: slot => this.inFlight.get(slot) ?? 0,
+      kvFeed: {
+        subscribe: subscription => {
+          this.calls.push(`subscribe ${subscription.slot}`)
+          this.subscriptions.push(subscription)
+        },
+        unsubscribe: slot => void this.calls.push(`unsubscribe ${slot}`),
+      },
+      onSlotRestarted: slot => void this.calls.push(`restarted ${slot}`),
+      onSlotFreed: slot => void this.calls.push(`freed ${slot}`),
+      onView: view => {
+        this.views.push(view)
+        const states = view.nodes.map(node => `${node.state}@${node.epoch}`)
+        this.calls.push(`view ${states.join(' ')}`.trim())
+      },
+      ...options,
+    })
+    this.fleet.start()
+    cleanups.push(
+      () => this.fleet.stop(),
+      () => this.probe.close(),
+    )
+  }
+
+  node(id: string): NodeView | undefined {
+    return this.fleet.view.nodes.find(node => node.id === id)
+  }
+
+  async until(id: string, state: string): Promise<NodeView> {
+    await expect
+      .poll(() => this.node(id)?.state, { interval: 5, timeout: 5000, message: state })
+      .toBe(state)
+    const node = this.node(id)
+    if (node === undefined) throw new Error('gone')
+    return node
+  }
+}
+
+function entryOf(node: StandInNode, more: Partial<NodeEntry> = {}): NodeEntry {
+  return nodeEntrySchema.parse({ url: `${node.url}/`, ...more })
+}
+
+function idOf(node: StandInNode): string {
+  return `127.0.0.1:${node.port}`
+}
+
+async function standIn(): Promise<StandInNode> {
+  const node = await new StandInNode().listen()
+  cleanups.push(() => node.kill())
+  return node
+}
+
+describe('a fleet over real sockets', () => {
+  test('a node is known by its URL alone: models, block size, blocks, events', async () => {
+    const node = await standIn()
+    node.state.sources = SOURCES
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    expect(id).toBe(`127.0.0.1:${node.port}`)
+    const view = await bench.until(id, 'healthy')
+    expect(view).toMatchObject({ url: node.url, blockSize: 16, blockCount: 1000, indexId: 1 })
+    expect(view.models.map(model => model.body)).toEqual(node.state.models)
+    expect(bench.subscriptions).toEqual([
+      {
+        slot: 0,
+        nodeId: id,
+        rank: 0,
+        indexId: 1,
+        blockSize: 16,
+        model: 'm',
+        endpoint: 'tcp://127.0.0.1:5557',
+        replayEndpoint: 'tcp://127.0.0.1:5657',
+        hashGroup: 1,
+      },
+    ])
+    expect(view.kvEvents).toBe('degraded')
+    bench.fleet.kvFeedReport({ slot: 0, state: 'live', restarted: false })
+    expect(bench.node(id)?.kvEvents).toBe('live')
+  })
+
+  test('a second node at the same address is a clear error', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    bench.fleet.add(entryOf(node))
+    expect(() => bench.fleet.add(entryOf(node))).toThrow(/is in the fleet already/)
+  })
+
+  test('a refused exchange takes the node out at once, one check brings it back', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    const { epoch } = await bench.until(id, 'healthy')
+    bench.fleet.report({ nodeId: id, epoch, kind: 'refused' })
+    expect(bench.node(id)?.state).toBe('unhealthy')
+    expect((await bench.until(id, 'healthy')).epoch).toBe(epoch)
+  })
+
+  test('a restarted node is back within 2 s, its blocks hidden before it is healthy', async () => {
+    const node = await standIn()
+    node.state.sources = SOURCES
+    // The defaults, as an operator has them.
+    const bench = new Bench({ timings: healthSchema.parse({}) })
+    const id = bench.fleet.add(entryOf(node))
+    const { epoch } = await bench.until(id, 'healthy')
+    await node.kill()
+    await bench.until(id, 'unhealthy')
+    bench.calls.length = 0
+    node.state.metrics = metricsText(2000)
+    await node.listen()
+    const answersSince = performance.now()
+    const view = await bench.until(id, 'healthy')
+    expect(performance.now() - answersSince).toBeLessThan(2000)
+    expect(view.epoch).toBeGreaterThan(epoch)
+    expect(bench.calls).toEqual([
+      'restarted 0',
+      'unsubscribe 0',
+      'index m 16',
+      'subscribe 0',
+      `view healthy@${view.epoch}`,
+    ])
+  })
+
+  test('a restart too quick for the checks is seen in the metrics', async () => {
+    const node = await standIn()
+    node.state.sources = SOURCES
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    const { epoch } = await bench.until(id, 'healthy')
+    bench.calls.length = 0
+    node.state.metrics = metricsText(2000, 32)
+    await expect.poll(() => bench.node(id)?.blockSize, { interval: 5 }).toBe(32)
+    expect(bench.node(id)?.epoch).toBeGreaterThan(epoch)
+    expect(bench.calls.slice(0, 2)).toEqual(['restarted 0', 'unsubscribe 0'])
+    await expect.poll(() => bench.subscriptions.length).toBe(2)
+    expect(bench.subscriptions[1]?.blockSize).toBe(32)
+  })
+
+  test('a sequence that runs backwards hides the blocks at once', async () => {
+    const node = await standIn()
+    node.state.sources = SOURCES
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    const { epoch } = await bench.until(id, 'healthy')
+    bench.calls.length = 0
+    bench.fleet.kvFeedReport({ slot: 0, state: 'degraded', restarted: true })
+    expect(bench.calls.slice(0, 2)).toEqual(['restarted 0', 'unsubscribe 0'])
+    expect(bench.node(id)?.epoch).toBeGreaterThan(epoch)
+    await expect.poll(() => bench.subscriptions.length).toBe(2)
+  })
+
+  test('a sleeping node is no candidate and its blocks are hidden', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    await bench.until(id, 'healthy')
+    const awake = metricsText(1000)
+    node.state.metrics = awake.replace('offloaded"} 0.0', 'offloaded"} 1.0')
+    await bench.until(id, 'sleeping')
+    expect(bench.calls.filter(call => call === 'restarted 0').length).toBe(1)
+    node.state.metrics = awake
+    await bench.until(id, 'healthy')
+  })
+
+  test('metrics that hang turn unknown and delay no check', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    await bench.until(id, 'healthy')
+    expect(bench.fleet.list()[0]?.ranks[0]).toMatchObject({ running: 3, waiting: 1, kvUsage: 0.25 })
+    node.state.hung.add('/metrics')
+    await expect
+      .poll(() => bench.fleet.list()[0]?.ranks[0]?.running, { interval: 10, timeout: 5000 })
+      .toBeNull()
+    const checks = node.requests.filter(path => path === '/health').length
+    await expect
+      .poll(() => node.requests.filter(path => path === '/health').length, { interval: 5 })
+      .toBeGreaterThan(checks + 3)
+    expect(bench.node(id)?.state).toBe('healthy')
+  })
+
+  test('a node without metrics, version and events still serves, in predictive mode', async () => {
+    const node = await standIn()
+    node.state.metrics = null
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    const view = await bench.until(id, 'healthy')
+    expect(view).toMatchObject({ blockSize: 0, indexId: 0, kvEvents: 'none' })
+    expect(view.ranks).toEqual([{ rank: 0, slot: 0 }])
+  })
+
+  test('the credential of a node is sent to it, and a wrong one is named as the reason', async () => {
+    const node = await standIn()
+    node.state.apiKey = 'secret'
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node, { api_key: 'wrong' }))
+    await expect.poll(() => bench.fleet.list()[0]?.reason).toBe('/v1/models: status 401')
+    expect(bench.node(id)?.state).toBe('starting')
+    bench.fleet.remove(id)
+    bench.fleet.add(entryOf(node, { api_key: 'secret' }))
+    expect((await bench.until(id, 'healthy')).apiKey).toBe('secret')
+    expect(JSON.stringify(bench.fleet.list())).not.toContain('secret')
+  })
+
+  test('a drained node takes no new work and stays in the view', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    await bench.until(id, 'healthy')
+    expect(bench.fleet.drain(id)).toBe(true)
+    expect(bench.node(id)?.state).toBe('draining')
+    expect(bench.fleet.drain('nobody:1')).toBe(false)
+  })
+
+  test('slots of a removed node are freed once, after its last request', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    await bench.until(id, 'healthy')
+    bench.inFlight.set(0, 1)
+    expect(bench.fleet.remove(id)).toBe(true)
+    expect(bench.fleet.remove(id)).toBe(false)
+    expect(bench.fleet.view.nodes).toEqual([])
+    bench.fleet.add(entryOf(node))
+    expect((await bench.until(id, 'healthy')).ranks).toEqual([{ rank: 0, slot: 1 }])
+    expect(bench.calls).not.toContain('freed 0')
+    bench.inFlight.set(0, 0)
+    await expect.poll(() => bench.calls, { timeout: 5000 }).toContain('freed 0')
+    expect(bench.calls.filter(call => call === 'freed 0').length).toBe(1)
+  })
+
+  test('reload adds, removes and changes nodes of the file and leaves the others', async () => {
+    const [a, b, c] = [await standIn(), await standIn(), await standIn()]
+    const bench = new Bench()
+    bench.fleet.reload([entryOf(a), entryOf(b)], [])
+    bench.fleet.add(entryOf(c))
+    const before = await bench.until(idOf(a), 'healthy')
+    await bench.until(idOf(b), 'healthy')
+    const models = [{ name: 'm', tokenizer: 'toy' }]
+    bench.fleet.reload([entryOf(a)], models)
+    expect(bench.fleet.view.models).toBe(models)
+    expect(bench.fleet.list().map(node => node.id)).toEqual([idOf(a), idOf(c)].sort())
+    expect(bench.node(idOf(a))?.epoch).toBe(before.epoch)
+    bench.fleet.reload([entryOf(a, { in_flight_max: 7 })], models)
+    expect((await bench.until(idOf(a), 'healthy')).inFlightMax).toBe(7)
+    expect(
+      bench.fleet
+        .list()
+        .map(node => node.origin)
+        .sort(),
+    ).toEqual(['admin', 'config'])
+  })
+
+  test('an adapter that is loaded later appears; made-up fields of the list change nothing', async () => {
+    const node = await standIn()
+    const bench = new Bench()
+    const id = bench.fleet.add(entryOf(node))
+    await bench.until(id, 'healthy')
+    const { version } = bench.fleet.view
+    node.state.models = [{ id: 'm', object: 'model', created: 2, owned_by: 'vllm', parent: null }]
+    const reads = () => node.requests.filter(path => path === '/v1/models').length
+    const before = reads()
+    await expect.poll(reads, { interval: 5 }).toBeGreaterThan(before + 1)
+    node.state.models = [...node.state.models, { id: 'lora', parent: 'm' }]
+    await expect.poll(() => bench.node(id)?.models.length, { interval: 5 }).toBe(2)
+    expect(bench.fleet.view.version).toBe(version + 1)
+  })
+})
