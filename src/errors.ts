@@ -41,6 +41,10 @@ const KINDS = {
 
 export type ErrorCode = keyof typeof KINDS
 
+/** Every code, in the order of the table. */
+// Decode boundary: Object.keys widens to string, the keys are exactly those of the table.
+export const ERROR_CODES = Object.keys(KINDS) as readonly ErrorCode[]
+
 /** The shape a client expects of an error body, chosen by the path it called. */
 export type ErrorDialect = 'openai' | 'anthropic'
 
