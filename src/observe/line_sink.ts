@@ -1,0 +1,139 @@
+/**
+ * Writes lines to a file descriptor asynchronously, whole lines at a time.
+ *
+ *   write(line) ──► current ──(full)──► chunks ──► fs.write, one at a time ──► kernel
+ *                      └──(batch bytes reached, or timer)──┘
+ *
+ * Invariants: a chunk is made of whole lines and is at most LOG_WRITE_BYTES_MAX long unless one
+ * line is longer; chunks leave in order; one write is under way at a time. A write of that size
+ * to a pipe is atomic on Linux and so is an append to a file, therefore several threads may have
+ * a sink on one destination. (sonic-boom, pino's own, answers `flush` before the bytes are out.)
+ *
+ * What it does badly: a destination that takes nothing makes chunks pile up to
+ * LOG_PENDING_BYTES_MAX; then lines are dropped and counted, never waited for. A crash loses the
+ * lines of the last LOG_FLUSH_MS.
+ */
+import { openSync, write } from 'node:fs'
+
+/** Bytes of one write; PIPE_BUF of Linux, the largest write that a pipe does not cut. */
+export const LOG_WRITE_BYTES_MAX = 4096
+
+/** Bytes that a gateway thread gathers before it writes: some eight lines, to save system calls. */
+export const LOG_BATCH_BYTES = 3072
+
+/** Milliseconds after which gathered lines are written anyway, so that `tail -f` follows. */
+export const LOG_FLUSH_MS = 250
+
+/** Milliseconds until a full pipe is tried again; its reader needs some time to read 64 KiB. */
+export const LOG_RETRY_MS = 20
+
+/** Bytes waiting for a destination that takes nothing; more would grow without end. */
+export const LOG_PENDING_BYTES_MAX = 8 * 1024 * 1024
+
+/** The one system call of the sink: an argument, so that tests can make it fail. */
+export type WriteCall = (
+  fd: number,
+  bytes: Buffer,
+  done: (error: NodeJS.ErrnoException | null, written: number) => void,
+) => void
+
+const systemWrite: WriteCall = (fd, bytes, done) => {
+  write(fd, bytes, 0, bytes.length, null, done)
+}
+
+/** Descriptor of a destination: stdout, stderr, or a file that is appended to. */
+export function openDestination(destination: string): number {
+  if (destination === 'stdout') return 1
+  if (destination === 'stderr') return 2
+  return openSync(destination, 'a', 0o640)
+}
+
+export class LineSink {
+  readonly #fd: number
+  readonly #batchBytes: number
+  readonly #onDrop: () => void
+  readonly #call: WriteCall
+  readonly #chunks: string[] = []
+  #current = ''
+  #pendingBytes = 0
+  #isWriting = false
+  #timer: NodeJS.Timeout | null = null
+  #waiters: (() => void)[] = []
+
+  constructor(fd: number, batchBytes: number, onDrop: () => void, call = systemWrite) {
+    this.#fd = fd
+    this.#batchBytes = batchBytes
+    this.#onDrop = onDrop
+    this.#call = call
+  }
+
+  /** Takes one line with its line end. */
+  write(line: string): void {
+    if (this.#pendingBytes + line.length > LOG_PENDING_BYTES_MAX) {
+      this.#onDrop()
+      return
+    }
+    if (this.#current.length + line.length > LOG_WRITE_BYTES_MAX) this.#close()
+    this.#current += line
+    this.#pendingBytes += line.length
+    if (this.#isWriting) return
+    if (this.#pendingBytes >= this.#batchBytes) this.#pump()
+    else if (this.#timer === null) {
+      this.#timer = setTimeout(() => this.#pump(), LOG_FLUSH_MS)
+      this.#timer.unref()
+    }
+  }
+
+  /** Resolves when every line taken so far has been handed to the kernel, or dropped. */
+  flush(): Promise<void> {
+    return new Promise(resolve => {
+      this.#waiters.push(resolve)
+      if (!this.#isWriting) this.#pump()
+    })
+  }
+
+  #close(): void {
+    if (this.#current === '') return
+    this.#chunks.push(this.#current)
+    this.#current = ''
+  }
+
+  /** Starts the next write; when nothing is left, the waiters of `flush` are told. */
+  #pump(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+    if (this.#chunks.length === 0) this.#close()
+    const chunk = this.#chunks.shift()
+    if (chunk === undefined) {
+      const waiters = this.#waiters
+      this.#waiters = []
+      for (const resolve of waiters) resolve()
+      return
+    }
+    this.#isWriting = true
+    this.#send(Buffer.from(chunk), chunk.length)
+  }
+
+  #send(bytes: Buffer, charged: number): void {
+    this.#call(this.#fd, bytes, (error, written) => {
+      if (error?.code === 'EAGAIN' || error?.code === 'EBUSY') {
+        setTimeout(() => this.#send(bytes, charged), LOG_RETRY_MS)
+        return
+      }
+      if (error === null && written < bytes.length) {
+        this.#send(bytes.subarray(written), charged)
+        return
+      }
+      // A reader of the pipe that went away must not end the gateway: its lines are dropped.
+      if (error !== null) this.#onDrop()
+      this.#isWriting = false
+      this.#pendingBytes -= charged
+      if (this.#chunks.length > 0 || this.#waiters.length > 0) this.#pump()
+      else if (this.#pendingBytes >= this.#batchBytes && this.#pendingBytes > 0) this.#pump()
+      else if (this.#pendingBytes > 0) {
+        this.#timer = setTimeout(() => this.#pump(), LOG_FLUSH_MS)
+        this.#timer.unref()
+      }
+    })
+  }
+}

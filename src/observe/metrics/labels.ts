@@ -1,0 +1,146 @@
+/**
+ * The closed lists of label values. A label never holds what a client or a node sent, so the
+ * number of series is known when the program is built (nodes excepted: they are bounded by the
+ * slots of the load table and named when the text is rendered).
+ *
+ * `indexOf` gives every value its position as a constant: `RETRY.refused` is the number that
+ * `ThreadMetrics.addFor` wants, so the data path carries numbers and never looks a string up.
+ */
+
+/** Position of every value of a list, as an object of constants. */
+export function indexOf<const V extends readonly string[]>(
+  values: V,
+): { readonly [K in V[number]]: number } {
+  const entries = values.map((value, index) => [value, index])
+  // Decode boundary: Object.fromEntries widens the keys, which are exactly the list's values.
+  return Object.freeze(Object.fromEntries(entries)) as { readonly [K in V[number]]: number }
+}
+
+/** Families of paths; every route of the data listener belongs to exactly one. */
+export const ENDPOINTS = [
+  'chat',
+  'completions',
+  'responses',
+  'messages',
+  'embeddings',
+  'pooling',
+  'audio',
+  'tokens',
+  'models',
+  'operations',
+  'unknown',
+] as const
+export type Endpoint = (typeof ENDPOINTS)[number]
+export const ENDPOINT = indexOf(ENDPOINTS)
+
+/** Class of the status that the client got; `none`: it left before a status was sent. */
+export const STATUS_CLASSES = ['2xx', '3xx', '4xx', '5xx', 'none'] as const
+
+/** Every way an exchange can end: the closed union that `finish(reason)` takes. */
+export const FINISH_REASONS = [
+  /** The node's answer of status below 400 was relayed to its end. */
+  'complete',
+  /** The node's own answer of status 400 or more was relayed to its end. */
+  'node_error',
+  /** No node gave a first byte: refused, reset, or an error after the retries were spent. */
+  'node_failed',
+  /** The node's stream broke after the first byte: a reset, a short body, no end of stream. */
+  'truncated',
+  /** No first byte, or a gap between bytes, beyond its limit. */
+  'timeout',
+  /** The client closed its connection. */
+  'client_gone',
+  /** The client read too slowly and passed the lag limit. */
+  'slow_reader',
+  /** The wait queue was full. */
+  'queue_full',
+  /** The deadline in the wait queue passed. */
+  'queue_timeout',
+  /** No healthy node serves the model. */
+  'no_node',
+  /** The gateway itself refused the request: bad JSON, unknown model, and so on. */
+  'refused',
+  /** The gateway was draining. */
+  'draining',
+  /** A fault of the gateway. */
+  'internal',
+] as const
+export type FinishReason = (typeof FINISH_REASONS)[number]
+export const FINISH = indexOf(FINISH_REASONS)
+
+/** Why a request was sent to another node before its first byte. */
+export const RETRY_REASONS = [
+  'refused',
+  'reset',
+  'timeout',
+  'status',
+  'queue_full',
+  'empty_stream',
+] as const
+export type RetryReason = (typeof RETRY_REASONS)[number]
+export const RETRY = indexOf(RETRY_REASONS)
+
+/** Why the chosen node was chosen. */
+export const ROUTE_REASONS = [
+  /** The node holds at least one block of the prompt, and no other held more. */
+  'prefix',
+  /** A node holds more of the prompt, but its load made another one cheaper. */
+  'spill',
+  /** No eligible node holds a block of the prompt. */
+  'cold',
+  /** The endpoint or the policy places by load alone. */
+  'load',
+  'round_robin',
+  /** Only one node was eligible. */
+  'only',
+  /** The request names state that one node holds. */
+  'pinned',
+] as const
+export type RouteReason = (typeof ROUTE_REASONS)[number]
+export const ROUTE = indexOf(ROUTE_REASONS)
+
+/** Where an exchange stood when its client left. */
+export const ABORT_PHASES = ['queue', 'prefill', 'decode'] as const
+export type AbortPhase = (typeof ABORT_PHASES)[number]
+export const ABORT = indexOf(ABORT_PHASES)
+
+/** The permitted edits of a request body or head; docs/http-api.md describes each. */
+export const EDITS = [
+  'kv_transfer_params',
+  'ec_transfer_params',
+  'kv_cache_report_mode',
+  'vllm_xargs',
+  'cache_salt',
+  'priority',
+  'request_id',
+  'session_id',
+  'include_usage',
+  'model_alias',
+  'headers',
+] as const
+export type Edit = (typeof EDITS)[number]
+export const EDIT = indexOf(EDITS)
+
+/** Why a prompt was keyed by its text although its model has a tokenizer. */
+export const FALLBACK_REASONS = [
+  'unavailable',
+  'template',
+  'queue_full',
+  'timeout',
+  'error',
+] as const
+export type FallbackReason = (typeof FALLBACK_REASONS)[number]
+export const FALLBACK = indexOf(FALLBACK_REASONS)
+
+/** How a prompt got its keys. */
+export const PROMPT_SOURCES = ['memo', 'pool', 'tokens', 'text', 'none'] as const
+export type PromptSource = (typeof PROMPT_SOURCES)[number]
+export const PROMPT = indexOf(PROMPT_SOURCES)
+
+/** What the gateway saw of a node while it carried a request. */
+export const OUTCOMES = ['ok', 'refused', 'reset', 'timeout', 'status5xx'] as const
+export type Outcome = (typeof OUTCOMES)[number]
+export const OUTCOME = indexOf(OUTCOMES)
+
+export const RELOAD_OUTCOMES = ['applied', 'unchanged', 'rejected'] as const
+export const RELOAD = indexOf(RELOAD_OUTCOMES)
