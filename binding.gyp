@@ -18,7 +18,10 @@
     {
       "target_name": "warmpath",
       "sources": [
-        "native/addon.cc"
+        "native/addon.cc",
+        "native/json_scan/binding.cc",
+        "native/json_scan/json_scan.cc",
+        "native/json_scan/json_scan_keys.cc"
       ],
       "include_dirs": [
         "<!(node -p \"require('node-addon-api').include_dir\")",

@@ -5,8 +5,12 @@
 // apart from one thread-safe function per thread: the mailbox.
 #include <napi.h>
 
+namespace warmpath {
+void register_json_scan(Napi::Env env, Napi::Object exports);
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
-  (void)env;
+  warmpath::register_json_scan(env, exports);
   return exports;
 }
 
