@@ -1,0 +1,171 @@
+import { unpack } from 'msgpackr'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Dealer, Subscriber } from 'zeromq'
+import type { SimNodeOptions } from '../../src/sim/config.ts'
+import { type SimNode, startSimNode } from '../../src/sim/sim_node.ts'
+
+const nodes: SimNode[] = []
+
+async function start(options: SimNodeOptions = {}): Promise<SimNode> {
+  const node = await startSimNode({ timeFactor: 0, ...options })
+  nodes.push(node)
+  return node
+}
+
+afterEach(async () => {
+  await Promise.all(nodes.splice(0).map(node => node.close()))
+})
+
+function chat(node: SimNode, extra: object = {}, init: RequestInit = {}): Promise<Response> {
+  return fetch(`${node.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      model: node.config.model,
+      messages: [{ role: 'user', content: 'one two three four five six seven eight nine ten' }],
+      max_tokens: 4,
+      ...extra,
+    }),
+    ...init,
+  })
+}
+
+interface Answer {
+  choices: { message: { content: string } }[]
+  usage: { prompt_tokens: number; prompt_tokens_details: { cached_tokens: number } }
+}
+
+async function answer(node: SimNode, extra: object = {}): Promise<Answer> {
+  const body: Answer = JSON.parse(await (await chat(node, extra)).text())
+  return body
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise(resolve => setImmediate(resolve))
+}
+
+/** Live batches of a node from now on; resolves once the subscription has surely arrived. */
+async function subscribe(node: SimNode): Promise<Subscriber> {
+  const socket = new Subscriber({ linger: 0 })
+  socket.connect(node.kvEvents[0] ?? '')
+  socket.subscribe()
+  return socket
+}
+
+describe('a simulated node', () => {
+  it('answers a chat with as many tokens as asked for', async () => {
+    const node = await start()
+    const reply = await chat(node)
+    expect(reply.status).toBe(200)
+    expect(await reply.json()).toMatchObject({
+      choices: [{ finish_reason: 'length' }],
+      usage: { completion_tokens: 4 },
+    })
+    expect(node.requestsSeen).toBe(1)
+    expect(node.requests[0]?.path).toBe('/v1/chat/completions')
+  })
+
+  it('reuses the blocks of an earlier prompt, at most all but the last token', async () => {
+    const node = await start({ blockSize: 4 })
+    const cached: number[] = []
+    for (let n = 0; n < 2; n++) {
+      const body = await answer(node)
+      cached.push(body.usage.prompt_tokens_details.cached_tokens)
+      expect(body.usage.prompt_tokens).toBeGreaterThan(8)
+      const most = Math.floor((body.usage.prompt_tokens - 1) / 4) * 4
+      expect(cached[n]).toBe(n === 0 ? 0 : most)
+    }
+  })
+
+  it('gives equal answers to equal prompts, and grows prefixes token for token', async () => {
+    const node = await start({ blockSize: 4 })
+    const messages = [{ role: 'user', content: 'hello there my friend' }]
+    const text = async (): Promise<string> => {
+      const body = await answer(node, { messages, max_tokens: 40 })
+      expect(body.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(seen)
+      return body.choices[0]?.message.content ?? ''
+    }
+    let seen = 0
+    const first = await text()
+    expect(await text()).toBe(first)
+    messages.push({ role: 'assistant', content: first }, { role: 'user', content: 'go on' })
+    // Prompt and answer of the first turn, but for the incomplete last block.
+    seen = 40
+    await text()
+  })
+
+  it('streams events and publishes the blocks it stores, in order and again on replay', async () => {
+    const node = await start({ blockSize: 4 })
+    const live = await subscribe(node)
+    const dealer = new Dealer({ linger: 0 })
+    dealer.connect(node.kvReplay[0] ?? '')
+    await (await chat(node, { stream: true, max_tokens: 12 })).text()
+    const batches = node.batchesPublished()
+    expect(batches).toBeGreaterThan(2)
+    const replay = await readReplay(dealer)
+    expect(replay.map(({ seq }) => seq)).toEqual(Array.from({ length: batches }, (_, n) => n))
+    const batch: [number, unknown[]] = unpack(replay[0]?.payload ?? Buffer.alloc(0))
+    expect(batch[1][0]).toMatchObject({ type: 'BlockStored', parent_block_hash: null })
+    live.close()
+    dealer.close()
+  })
+
+  it('frees a sequence at once when its client leaves during prefill', async () => {
+    const node = await start({ timeFactor: 1000 })
+    const controller = new AbortController()
+    const pending = chat(node, { stream: true }, { signal: controller.signal })
+    await until(() => node.activeSequences === 1 && node.engine().runningCount === 1)
+    expect(node.engine().cache.usedCount).toBeGreaterThan(0)
+    controller.abort()
+    await pending.then(reply => reply.text()).catch(() => undefined)
+    await until(() => node.abortsSeen === 1)
+    expect(node.aborts[0]?.phase).toBe('prefill')
+    expect(node.activeSequences).toBe(0)
+    expect(node.engine().cache.usedCount).toBe(0)
+  })
+
+  it('refuses connections and comes back on the same port', async () => {
+    const node = await start()
+    await node.fault({ kind: 'refuse' })
+    await expect(fetch(`${node.url}/health`)).rejects.toThrow()
+    await node.fault({ kind: 'clear' })
+    expect((await fetch(`${node.url}/health`)).status).toBe(200)
+  })
+
+  it.each(['rst', 'fin'] as const)(
+    'dies mid-stream by %s after the events asked for',
+    async how => {
+      const node = await start()
+      await node.fault({ kind: 'die', events: 3, how, times: 1 })
+      const reply = await chat(node, { stream: true })
+      let text = ''
+      const decoder = new TextDecoder()
+      const read = async (): Promise<void> => {
+        for await (const chunk of reply.body ?? []) text += decoder.decode(chunk)
+      }
+      await expect(read()).rejects.toThrow()
+      expect(text.match(/^data: /gm)).toHaveLength(3)
+      expect(text).not.toContain('[DONE]')
+      expect(node.activeSequences).toBe(0)
+      expect((await chat(node)).status).toBe(200)
+    },
+  )
+
+  it('stalls until the fault is cleared', async () => {
+    const node = await start()
+    await node.fault({ kind: 'stall', times: 1 })
+    const stalled = chat(node, {}, { signal: AbortSignal.timeout(100) })
+    await expect(stalled).rejects.toThrow()
+    expect((await chat(node)).status).toBe(200)
+  })
+})
+
+async function readReplay(dealer: Dealer): Promise<{ seq: number; payload: Buffer }[]> {
+  await dealer.send(['', Buffer.alloc(8)])
+  const found: { seq: number; payload: Buffer }[] = []
+  for await (const [, , seq, payload] of dealer) {
+    if (payload === undefined || payload.length === 0) break
+    found.push({ seq: Number(seq?.readBigUInt64BE()), payload })
+  }
+  return found
+}
