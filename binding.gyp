@@ -21,7 +21,9 @@
         "native/addon.cc",
         "native/json_scan/binding.cc",
         "native/json_scan/json_scan.cc",
-        "native/json_scan/json_scan_keys.cc"
+        "native/json_scan/json_scan_keys.cc",
+        "native/load_table/binding.cc",
+        "native/load_table/load_table.cc"
       ],
       "include_dirs": [
         "<!(node -p \"require('node-addon-api').include_dir\")",

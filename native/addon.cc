@@ -7,10 +7,12 @@
 
 namespace warmpath {
 void register_json_scan(Napi::Env env, Napi::Object exports);
+void register_load_table(Napi::Env env, Napi::Object exports);
 }
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   warmpath::register_json_scan(env, exports);
+  warmpath::register_load_table(env, exports);
   return exports;
 }
 
