@@ -23,7 +23,9 @@
         "native/json_scan/json_scan.cc",
         "native/json_scan/json_scan_keys.cc",
         "native/load_table/binding.cc",
-        "native/load_table/load_table.cc"
+        "native/load_table/load_table.cc",
+        "native/mailbox/binding.cc",
+        "native/mailbox/mailbox.cc"
       ],
       "include_dirs": [
         "<!(node -p \"require('node-addon-api').include_dir\")",
