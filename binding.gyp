@@ -25,7 +25,14 @@
         "native/load_table/binding.cc",
         "native/load_table/load_table.cc",
         "native/mailbox/binding.cc",
-        "native/mailbox/mailbox.cc"
+        "native/mailbox/mailbox.cc",
+        "native/response_log/binding.cc",
+        "native/response_log/directory.cc",
+        "native/response_log/event_scanner.cc",
+        "native/response_log/log_append.cc",
+        "native/response_log/log_read.cc",
+        "native/response_log/log_table.cc",
+        "native/response_log/stored_bytes.cc"
       ],
       "include_dirs": [
         "<!(node -p \"require('node-addon-api').include_dir\")",

@@ -9,12 +9,14 @@ namespace warmpath {
 void register_json_scan(Napi::Env env, Napi::Object exports);
 void register_load_table(Napi::Env env, Napi::Object exports);
 void register_mailbox(Napi::Env env, Napi::Object exports);
+void register_response_log(Napi::Env env, Napi::Object exports);
 }
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   warmpath::register_json_scan(env, exports);
   warmpath::register_load_table(env, exports);
   warmpath::register_mailbox(env, exports);
+  warmpath::register_response_log(env, exports);
   return exports;
 }
 

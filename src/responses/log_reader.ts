@@ -1,0 +1,51 @@
+/**
+ * What a log says to its readers, and what it asks of its upstream.
+ *
+ * A reader is called synchronously, in this order: onHead once, onBytes any number of times,
+ * onEnd once. After onEnd, and after it was detached, it is not called any more.
+ */
+
+export type LogKind = 'sse' | 'json'
+export type LogMode = 'window' | 'kept'
+
+/** Status and headers of the response. */
+export interface LogHead {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
+}
+
+/**
+ * How a log ended for a reader.
+ *
+ * `complete`: the upstream said all it had to say. `failed`: it did not, and why. `cancelled`:
+ * the exchange was stopped on purpose. `cut`: the log goes on but this reader does not, since it
+ * was too far behind (`lag`) or the memory that it needed is out (`memory`).
+ */
+export type LogEnd =
+  | { readonly kind: 'complete' }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'cancelled' }
+  | { readonly kind: 'cut'; readonly reason: 'lag' | 'memory' }
+
+export interface LogReader {
+  onHead(head: LogHead): void
+  /**
+   * Bytes in order. `wholeEnd` is the offset in `chunk` just after the last event that ended in
+   * it, 0 if none did (`json`: the chunk's length). The chunk is valid during the call only.
+   *
+   * The bytes are taken in any case. False: no more for now; the reader says `ready` later. A
+   * `ready` during this call counts for nothing.
+   */
+  onBytes(chunk: Uint8Array, wholeEnd: number): boolean
+  onEnd(end: LogEnd): void
+}
+
+/** The upstream as a log steers it. */
+export interface UpstreamFlow {
+  /** Every live reader lags. */
+  pause(): void
+  /** One keeps up again. */
+  resume(): void
+  /** The last live reader has gone, and the log has not ended. */
+  abandoned(): void
+}
