@@ -122,7 +122,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** A place to listen on. */
-export function address() {
+export function addressSetting() {
   return z.union([z.string(), z.number()]).transform((value, ctx) => {
     const parsed = parseAddress(String(value))
     if (parsed !== null) return parsed

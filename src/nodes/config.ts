@@ -3,6 +3,7 @@
  * milliseconds. One entry is one vLLM server; its data-parallel ranks are discovered.
  */
 import { z } from 'zod'
+import { duration, integer } from '../setting.ts'
 
 /** Requests in flight a rank gets from this gateway; above vLLM's usual 256 running sequences. */
 export const IN_FLIGHT_DEFAULT = 512
@@ -38,10 +39,7 @@ export const nodeEntrySchema = z.strictObject({
     .optional()
     .describe('Replay socket of rank 0; used with kv_events only.'),
   api_key: z.string().min(1).optional().describe('Key that this node asks for.'),
-  in_flight_max: z
-    .int()
-    .min(1)
-    .max(IN_FLIGHT_MAX)
+  in_flight_max: integer(1, IN_FLIGHT_MAX)
     .default(IN_FLIGHT_DEFAULT)
     .describe('Requests in flight per rank; more wait at the gateway.'),
 })
@@ -50,23 +48,17 @@ export type NodeEntry = z.output<typeof nodeEntrySchema>
 
 export const nodesSchema = z.array(nodeEntrySchema).default([]).describe('The fleet.')
 
-const durationMs = (ms: number) => z.int().min(10).max(600_000).default(ms)
+const durationMs = (ms: number) => duration(10, 600_000).default(ms)
 
 export const healthSchema = z
   .strictObject({
     interval_ms: durationMs(1000).describe('Pause between two active checks of a healthy node.'),
     unhealthy_interval_ms: durationMs(500).describe('The same for a node that is out.'),
     timeout_ms: durationMs(1000).describe('An active check without an answer fails after this.'),
-    timeouts_max: z
-      .int()
-      .min(1)
-      .max(100)
+    timeouts_max: integer(1, 100)
       .default(2)
       .describe('Checks in a row without an answer that take a node out.'),
-    failures_max: z
-      .int()
-      .min(1)
-      .max(10_000)
+    failures_max: integer(1, 10_000)
       .default(5)
       .describe('Server errors, resets or timeouts in a row that open the breaker.'),
     breaker_pause_ms: durationMs(1500).describe('An open breaker tries the node again after this.'),
