@@ -9,6 +9,7 @@ import { frontShape, limitsSchema } from '../front/config.ts'
 import { healthSchema, nodesSchema } from '../nodes/config.ts'
 import { logSchema } from '../observe/config.ts'
 import { modelsSchema } from '../prompt/config.ts'
+import { responsesSchema } from '../responses/config.ts'
 import { routingSchema } from '../routing/config.ts'
 
 export const configurationSchema = z.strictObject({
@@ -20,6 +21,7 @@ export const configurationSchema = z.strictObject({
   limits: limitsSchema,
   timeouts: timeoutsSchema,
   health: healthSchema,
+  responses: responsesSchema,
   log: logSchema,
 })
 

@@ -1,28 +1,22 @@
-/** The `responses` section of the configuration: how much logs may hold. */
+/** The `responses:` section of the configuration: how much response logs may hold. */
 import { z } from 'zod'
+import { size } from '../setting.ts'
 
 const MIB = 2 ** 20
 
-export const responsesConfig = z
+export const responsesSchema = z
   .strictObject({
-    /** Bytes that a slow reader may be behind the others before it is cut. */
-    lag_bytes_max: z
-      .int()
-      .min(65_536)
-      .max(1024 * MIB)
-      .default(MIB),
-    /** Bytes of one kept log; a longer one turns into a window (no resume, not cacheable). */
-    kept_bytes_max: z
-      .int()
-      .min(65_536)
-      .max(1024 * MIB)
-      .default(16 * MIB),
-    /** Bytes that all logs of the process hold together. */
-    store_bytes_max: z
-      .int()
-      .min(MIB)
-      .default(256 * MIB),
+    lag_bytes_max: size(65_536, 1024 * MIB)
+      .prefault('1MiB')
+      .describe('Bytes that a reader may be behind before it is cut as too slow.'),
+    kept_bytes_max: size(65_536, 1024 * MIB)
+      .prefault('16MiB')
+      .describe('Bytes of one kept log; a longer one cannot be resumed or cached.'),
+    store_bytes_max: size(MIB)
+      .prefault('256MiB')
+      .describe('Bytes that all logs of the process hold together.'),
   })
   .prefault({})
+  .describe('How much response logs may hold.')
 
-export type ResponsesConfig = z.infer<typeof responsesConfig>
+export type ResponsesConfig = z.output<typeof responsesSchema>
