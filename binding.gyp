@@ -1,7 +1,11 @@
 {
   # One addon for the gateway, and (Linux) the two executables of the benches. `sanitize` is
   # set by build_native.mjs from WARMPATH_SANITIZE: address, or empty.
-  "variables": { "sanitize%": "" },
+  "variables": {
+    "sanitize%": "",
+    # The published package carries no bench/: nothing to build there.
+    "has_bench%": "<!(node -p \"Number(require('fs').existsSync('bench/mock_node'))\")"
+  },
   "target_defaults": {
     "cflags_cc": ["-std=c++20", "-O3", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra", "-Werror"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-omit-frame-pointer"],
@@ -40,5 +44,36 @@
       ],
       "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"]
     }
+  ],
+  "conditions": [
+    ["OS=='linux' and has_bench==1", {
+      "targets": [
+        {
+          "target_name": "mock_node",
+          "type": "executable",
+          "product_extension": "",
+          "sources": [
+            "bench/mock_node/main.cc",
+            "bench/mock_node/replies.cc",
+            "bench/mock_node/request.cc",
+            "bench/mock_node/server.cc"
+          ]
+        },
+        {
+          "target_name": "load_client",
+          "type": "executable",
+          "product_extension": "",
+          "sources": [
+            "bench/load_client/closed_loop.cc",
+            "bench/load_client/interleaved.cc",
+            "bench/load_client/main.cc",
+            "bench/load_client/reply_reader.cc",
+            "bench/load_client/request_text.cc",
+            "bench/load_client/results.cc",
+            "bench/load_client/socket.cc"
+          ]
+        }
+      ]
+    }]
   ]
 }
