@@ -1,0 +1,133 @@
+/** Turns the cells of the relay bench into figures: medians, paired ratios, goals and a table. */
+import type { PairedResult } from './load_client.ts'
+import type { Cell } from './relay_scenarios.ts'
+import { median, pairedRatio, type Ratio, rounded } from './rounds.ts'
+
+/** Width of a column of the table. */
+const COLUMN = 13
+
+/** Cells by scenario, then by target, in round order. */
+export type Cells = ReadonlyMap<string, ReadonlyMap<string, readonly Cell[]>>
+
+interface FigureKind {
+  readonly name: string
+  readonly scenario: string
+  /** Warmpath's ratio to the baseline that issue 3 asks for; null: reported only. */
+  readonly ratioMax: number | null
+  of(cell: Cell): number
+}
+
+const FIGURES: readonly FigureKind[] = [
+  figure('cpu_us_per_short_request', 'short', 1.4, cell => cell.cpuUs),
+  figure('cpu_us_per_one_token_stream', 'one_token', 1.2, cell => cell.cpuUs),
+  figure('cpu_us_per_token_bulk', 'bulk', 1.1, cell => cell.cpuUs),
+  figure('cpu_us_per_token_paced', 'paced', 1.1, cell => cell.cpuUs),
+  figure('transit_p50_ms_paced', 'paced', null, cell => cell.load.transit_ms.p50),
+  figure('transit_p99_ms_paced', 'paced', 1, cell => cell.load.transit_ms.p99),
+  figure('requests_per_s', 'short', null, cell => cell.load.requests_per_s),
+  figure('latency_p50_ms_c64', 'short', null, cell => cell.load.latency_ms.p50),
+  figure('streams_per_s', 'one_token', null, cell => cell.load.requests_per_s),
+  figure('tokens_per_s_bulk', 'bulk', null, cell => cell.load.tokens_per_s),
+  figure('cpu_us_per_request_conversation', 'conversation', null, cell => cell.cpuUs),
+  figure('latency_p50_ms_conversation', 'conversation', null, c => c.load.latency_ms.p50),
+]
+
+function figure(
+  name: string,
+  scenario: string,
+  ratioMax: number | null,
+  of: (cell: Cell) => number,
+): FigureKind {
+  return { name, scenario, ratioMax, of }
+}
+
+export interface Figure {
+  readonly name: string
+  /** Median over the rounds, by target. */
+  readonly values: Readonly<Record<string, number>>
+  /** Ratios to the baseline of the same round, by target. */
+  readonly ratios: Readonly<Record<string, Ratio>>
+  readonly ratio_max: number | null
+  readonly is_met: boolean | null
+}
+
+export function readFigures(cells: Cells): Figure[] {
+  return FIGURES.flatMap(kind => {
+    const byTarget = cells.get(kind.scenario)
+    return byTarget === undefined ? [] : [readFigure(kind, byTarget)]
+  })
+}
+
+function readFigure(kind: FigureKind, byTarget: ReadonlyMap<string, readonly Cell[]>): Figure {
+  const values: Record<string, number> = {}
+  const ratios: Record<string, Ratio> = {}
+  const base = (byTarget.get('baseline') ?? []).map(cell => kind.of(cell))
+  for (const [target, list] of byTarget) {
+    const own = list.map(cell => kind.of(cell))
+    if (own.every(Number.isNaN)) continue
+    values[target] = rounded(median(own))
+    if (target !== 'baseline' && base.length > 0) ratios[target] = pairedRatio(own, base)
+  }
+  const ratio = ratios['warmpath']?.ratio
+  const isMet = kind.ratioMax === null || ratio === undefined ? null : ratio <= kind.ratioMax
+  return { name: kind.name, values, ratios, ratio_max: kind.ratioMax, is_met: isMet }
+}
+
+/** Added latency at concurrency 1, from pairs; the null run shows what a difference is worth. */
+export function addedLatency(
+  names: readonly string[],
+  paired: readonly PairedResult[],
+): Record<string, unknown> {
+  const byTarget: Record<string, unknown> = {}
+  for (const [i, result] of paired.entries()) {
+    byTarget[names[i] ?? ''] = {
+      latency_p50_ms: result.latency_ms.p50,
+      added_p50_ms: result.added_p50_ms,
+      added_p50_interval_ms: [result.added_p50_low_ms, result.added_p50_high_ms],
+      added_p99_ms: result.added_p99_ms,
+    }
+  }
+  return byTarget
+}
+
+/** What was wrong: faulty replies, bodies that differ between targets, stalls of 40 ms. */
+export function readFaults(cells: Cells): string[] {
+  const faults: string[] = []
+  for (const [scenario, byTarget] of cells) {
+    const hashes = new Set<string>()
+    for (const [target, list] of byTarget) {
+      for (const { load } of list) {
+        const where = `${scenario} ${target}`
+        hashes.add(load.body_hash)
+        if (load.faults > 0) faults.push(`${where}: ${load.faults} × ${load.first_fault}`)
+        if (load.requests === 0) faults.push(`${where}: no request finished`)
+        if (load.stall_cluster) faults.push(`${where}: latencies cluster at 40 ms`)
+      }
+    }
+    if (hashes.size > 1) faults.push(`${scenario}: bodies differ between targets`)
+  }
+  return faults
+}
+
+function column(text: string): string {
+  return text.slice(0, COLUMN - 1).padStart(COLUMN)
+}
+
+export function table(figures: readonly Figure[], targets: readonly string[]): string {
+  const head = ['figure'.padEnd(32), ...targets.map(name => column(name.replace('line_', '_')))]
+  const lines = [[...head, column('ratio'), column('null'), '  goal'].join('')]
+  for (const { name, values, ratios, ratio_max, is_met } of figures) {
+    const ratio = (target: string): string => ratios[target]?.ratio.toFixed(3) ?? '-'
+    const goal = ratio_max === null ? '' : `  ≤ ${ratio_max}${is_met === false ? ' MISSED' : ''}`
+    lines.push(
+      [
+        name.padEnd(32),
+        ...targets.map(target => column(String(values[target] ?? '-'))),
+        column(ratio('warmpath')),
+        column(ratio('baseline_null')),
+        goal,
+      ].join(''),
+    )
+  }
+  return lines.join('\n')
+}

@@ -1,0 +1,58 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { run } from '../../bench/relay.ts'
+import { median, pairedRatio, runRounds } from '../../bench/rounds.ts'
+
+const ROOT = path.resolve(import.meta.dirname, '../..')
+const isBuilt = existsSync(path.join(ROOT, 'build/Release/mock_node'))
+
+describe.runIf(isBuilt)('the relay bench', () => {
+  beforeAll(() => {
+    // The baseline runs as a process of its own, and Node 20 loads no TypeScript.
+    execFileSync('npx', ['tsc', '-p', 'tsconfig.tools.json'], { cwd: ROOT, stdio: 'pipe' })
+  })
+
+  test('a tiny run yields every figure and no fault', async () => {
+    const words = ['--quick', '--no-pin', '--seconds', '0.05']
+    const result = await run({ isQuick: true, rounds: 1, seconds: 0.05, words })
+    // A heap of latencies at 40 ms is a fault for the bench, but a matter of timing for a test.
+    expect(result.faults.filter(fault => !fault.includes('40 ms'))).toEqual([])
+    const expected = existsSync(path.join(ROOT, 'dist/cli.js'))
+      ? ['baseline', 'baseline_null', 'baseline_coalesced', 'warmpath']
+      : ['baseline', 'baseline_null', 'baseline_coalesced']
+    for (const name of [
+      'cpu_us_per_short_request',
+      'cpu_us_per_one_token_stream',
+      'cpu_us_per_token_bulk',
+      'cpu_us_per_token_paced',
+      'transit_p99_ms_paced',
+      'requests_per_s',
+      'cpu_us_per_request_conversation',
+    ]) {
+      const figure = result.figures.find(known => known.name === name)
+      for (const target of expected) {
+        expect(figure?.values[target], `${name} of ${target}`).toBeGreaterThan(0)
+      }
+    }
+    expect(Object.keys(result.added_latency_c1)).toContain('direct')
+  }, 120_000)
+})
+
+describe('interleaved rounds', () => {
+  test('every second round runs backwards', async () => {
+    const order: string[] = []
+    await runRounds(['a', 'b', 'c'], 3, async (name, round) => {
+      order.push(`${name}${round}`)
+    })
+    expect(order.join(' ')).toBe('a0 b0 c0 c1 b1 a1 a2 b2 c2')
+  })
+
+  test('ratios are paired inside a round', () => {
+    const ratio = pairedRatio([110, 130, 105], [100, 125, 100])
+    expect(ratio).toEqual({ ratio: 1.05, low: 1.04, high: 1.1, won: 0 })
+    expect(median([3, 1, 2, 10])).toBe(2.5)
+    expect(median([])).toBeNaN()
+  })
+})
