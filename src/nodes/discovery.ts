@@ -170,6 +170,9 @@ export async function discover(
     probe.get(`${url}/metrics`, options),
     probe.get(`${url}/kv_event_sources`, options),
   ])
+  const replies = [modelsReply, versionReply, metricsReply, sourcesReply]
+  const isGone = replies.some(({ kind }) => kind === 'refused' || kind === 'reset')
+  if (isGone) return { kind: 'failed', reason: 'it went away while it was asked' }
   const models = readModels(modelsReply)
   if (typeof models === 'string') return { kind: 'failed', reason: models }
 
@@ -189,7 +192,7 @@ export async function discover(
       isAsleep: isAsleepByMetrics ?? isAsleepByRoute ?? false,
       sources: named ?? configuredSources(entry, ranks.length === 0 ? [0] : ranks),
       isSleepAsked: isAsleepByRoute !== null,
-      isPartial: [versionReply, metricsReply, sourcesReply].some(isUnanswered),
+      isPartial: replies.some(isUnanswered),
     },
   }
 }

@@ -84,7 +84,10 @@ export class NodeHealth {
     switch (result) {
       case 'alive':
         this.#silences = 0
-        if (this.#state.kind === 'starting' || this.#state.kind === 'down') this.restarted()
+        if (this.#state.kind !== 'starting' && this.#state.kind !== 'down') return
+        this.#state = HEALTHY
+        this.#failures = 0
+        this.#wasRefused = false
         return
       case 'refused':
         this.#goDown(true)
@@ -135,12 +138,13 @@ export class NodeHealth {
     if (kind === 'trial') this.#state = HEALTHY
   }
 
-  /** A new process answers, so nothing that the old one did counts. */
-  restarted(): void {
-    this.#state = HEALTHY
+  /**
+   * Another process has taken over in place: what exchanges met before does not count. Checks
+   * without an answer do, for nothing says that the new process answers.
+   */
+  replaced(): void {
     this.#failures = 0
-    this.#silences = 0
-    this.#wasRefused = false
+    if (this.#state.kind === 'open' || this.#state.kind === 'trial') this.#state = HEALTHY
   }
 
   #fail(nowMs: number): void {

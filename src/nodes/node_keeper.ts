@@ -27,7 +27,10 @@ const CHECK_GAP_MS = 50
 /** Requests that a node on trial gets beside those it still has. */
 const TRIAL_REQUESTS_MAX = 2
 const NO_MODELS: readonly ServedModel[] = []
-/** Reports of the same restart by several ranks come within this (ms). */
+/**
+ * A feed that reports a restart again this soon (ms) is believed, but not asked to subscribe anew:
+ * bounds what a sequence gone mad costs. A true restart is then seen by the next scrape.
+ */
 const RESTART_QUIET_MS = 500
 
 export interface FleetLog {
@@ -161,11 +164,17 @@ export class NodeKeeper {
 
   /** Takes a report of the KV-event thread about one of this node's slots. */
   kvReported(report: KvFeedReport): void {
+    // A report of a subscription that has ended is about a process that is known to be gone.
+    if (!this.ranks.isSubscribed(report.slot)) return
     this.ranks.reported(report.slot, report.state)
-    const ageMs = this.#around.clock.nowMs() - this.#restartedAtMs
-    if (report.restarted && ageMs > RESTART_QUIET_MS) {
-      this.#restarted('KV sequence ran backwards')
-      void this.#rediscover()
+    if (report.restarted) {
+      const ageMs = this.#around.clock.nowMs() - this.#restartedAtMs
+      if (ageMs < RESTART_QUIET_MS) {
+        this.ranks.hideBlocks()
+      } else {
+        this.#restarted('KV sequence ran backwards')
+        void this.#rediscover()
+      }
     }
     this.#around.onChange()
   }
@@ -207,8 +216,8 @@ export class NodeKeeper {
     }
     this.#isChecking = false
     this.#settle()
-    // A kept connection that breaks says nothing yet: the next check opens a new one at once.
-    if (reply.kind === 'reset' && this.health.isCandidate) this.#isCheckWanted = true
+    // One silence or one broken connection says little yet, so the next check follows at once.
+    if (result === 'silent' && this.health.isCandidate) this.#isCheckWanted = true
     if (this.#isCheckWanted) this.#checkSoon()
     else {
       const isUp = this.health.isCandidate
@@ -280,7 +289,7 @@ export class NodeKeeper {
     this.#isUnknown = true
     this.#epoch = this.#around.nextEpoch()
     this.#restartedAtMs = this.#around.clock.nowMs()
-    if (this.health.isCandidate || this.health.state.kind === 'open') this.health.restarted()
+    this.health.replaced()
     this.#around.log.warn({ node: this.id, epoch: this.#epoch, how }, 'node restarted')
   }
 

@@ -71,6 +71,10 @@ export class NodeRanks {
     return this.#held.some(held => held.slot === slot)
   }
 
+  isSubscribed(slot: number): boolean {
+    return this.#held.some(held => held.slot === slot && held.planKey !== '')
+  }
+
   /** Brings slots and subscriptions in line with the facts; false when slots ran out. */
   apply(facts: NodeFacts): boolean {
     const known = facts.metrics?.ranks.map(rank => rank.rank) ?? []
