@@ -113,11 +113,25 @@ napi_value keys(napi_env env, napi_callback_info info) {
   return number(env, result.count);
 }
 
+// jsonTokens(body, start, end, tokens): the number of ids in an array of token ids, or -1.
+napi_value tokens(napi_env env, napi_callback_info info) {
+  const Arguments<4> in(env, info);
+  const auto body = view<uint8_t>(env, in[0]);
+  const uint32_t start = u32(env, in[1]);
+  const uint32_t end = u32(env, in[2]);
+  const auto out = view<uint32_t>(env, in[3]);
+  check(start < end && end <= body.length, "bounds");
+  const uint32_t count =
+      json_scan::token_array(body.data, start, end, out.data, static_cast<uint32_t>(out.length));
+  return number(env, count == json_scan::NOT_TOKENS ? -1 : static_cast<double>(count));
+}
+
 }  // namespace
 
 void register_json_scan(Napi::Env env, Napi::Object exports) {
   export_function(env, exports, "jsonScan", scan);
   export_function(env, exports, "jsonKeys", keys);
+  export_function(env, exports, "jsonTokens", tokens);
 }
 
 }  // namespace warmpath

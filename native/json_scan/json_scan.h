@@ -62,7 +62,7 @@ Outcome scan_object(const uint8_t* body, uint32_t start, uint32_t end, Span* spa
                     uint32_t spans_max);
 
 // What a request's canonical text is made of; the last one grows with a conversation.
-enum PromptKind : uint32_t { K_CHAT, K_COMPLETION, K_INPUT, K_MESSAGES, K_COUNT };
+enum PromptKind : uint32_t { K_CHAT, K_COMPLETION, K_EMBEDDING, K_RESPONSES, K_MESSAGES, K_COUNT };
 
 // Chain-hashes the canonical text of a request, see json_scan_keys.cc. `body` must have been
 // accepted by scan_object, which gave `spans`.
@@ -74,5 +74,12 @@ struct Keys {
 constexpr uint32_t CHUNK_BYTES_MAX = 1024;
 Keys canonical_keys(const uint8_t* body, const Span* spans, uint32_t count, PromptKind kind,
                     uint64_t root, uint32_t chunk_bytes, uint64_t* keys, uint32_t keys_max);
+
+// Reads body[start, end), one JSON array that scan_object accepted, as token ids: at most
+// tokens_max of them are written, all are counted. NOT_TOKENS when an element is anything but a
+// plain whole number of 32 bits. An array of arrays is read as its first one.
+constexpr uint32_t NOT_TOKENS = 0xffffffffu;
+uint32_t token_array(const uint8_t* body, uint32_t start, uint32_t end, uint32_t* tokens,
+                     uint32_t tokens_max);
 
 }  // namespace warmpath::json_scan

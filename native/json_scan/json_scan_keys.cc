@@ -63,7 +63,7 @@ constexpr Member OPTIONS[] = {
     member("n"),
 };
 constexpr Member GROWING[K_COUNT] = {member("messages"), member("prompt"), member("input"),
-                                     member("messages")};
+                                     member("input"), member("messages")};
 
 class Chunker {
  public:
@@ -206,6 +206,38 @@ Keys canonical_keys(const uint8_t* body, const Span* spans, uint32_t count, Prom
     if (option != nullptr) feed_member(out, body, member, *option);
   }
   return Keys{out.count(), static_cast<uint32_t>(text_bytes), out.digest()};
+}
+
+uint32_t token_array(const uint8_t* body, uint32_t start, uint32_t end, uint32_t* tokens,
+                     uint32_t tokens_max) {
+  assert(start < end && body[start] == '[');
+  const uint8_t* at = body + start + 1;
+  const uint8_t* const stop = body + end;
+  const auto skip_space = [&] {
+    while (at < stop && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
+  };
+  skip_space();
+  if (at < stop && *at == '[') {
+    at++;
+    skip_space();
+  }
+  uint32_t count = 0;
+  if (at < stop && *at == ']') return 0;
+  for (;;) {
+    uint64_t id = 0;
+    const uint8_t* const first = at;
+    for (; at < stop && *at >= '0' && *at <= '9' && at - first <= 10; at++)
+      id = id * 10 + (*at - '0');
+    if (at == first || id > 0xffffffffu) return NOT_TOKENS;
+    if (count < tokens_max) tokens[count] = static_cast<uint32_t>(id);
+    count++;
+    skip_space();
+    if (at >= stop) return NOT_TOKENS;
+    if (*at == ']') return count;
+    if (*at != ',') return NOT_TOKENS;
+    at++;
+    skip_space();
+  }
 }
 
 }  // namespace warmpath::json_scan

@@ -112,9 +112,9 @@ export const VALUE_TYPES = ['null', 'false', 'true', 'number', 'string', 'array'
 export const JSON_FAULTS = ['none', 'syntax', 'not_object', 'too_deep', 'too_many', 'utf8'] as const
 export type JsonFault = Exclude<(typeof JSON_FAULTS)[number], 'none'>
 
-/** Kinds of canonical text; the growing member is messages, prompt, input, messages. */
-export const PROMPT_KINDS = ['chat', 'completion', 'input', 'messages'] as const
-export type TextKind = (typeof PROMPT_KINDS)[number]
+/** Kinds of prompts; the growing member is messages, prompt, input, input, messages. */
+export const PROMPT_KINDS = ['chat', 'completion', 'embedding', 'responses', 'messages'] as const
+export type PromptKind = (typeof PROMPT_KINDS)[number]
 
 /** Places in the `state` of `canonicalKeys`. */
 export const STATE_ROOT = 0
@@ -133,6 +133,7 @@ interface Native {
     chunkBytes: number,
     keys: BigUint64Array,
   ): number
+  jsonTokens(body: Uint8Array, start: number, end: number, tokens: Uint32Array): number
 }
 
 // Decode boundary: the addon is built from this tree, and its tests call every function.
@@ -197,4 +198,20 @@ export function canonicalKeys(
     throw new TypeError(`chunkBytes must be 1 to ${CHUNK_BYTES_MAX}, not ${chunkBytes}`)
   }
   return native.jsonKeys(body, spans, count, kind, state, chunkBytes, keys)
+}
+
+/**
+ * Reads body[start, end), an array that `scanJson` accepted, as token ids; an array of arrays as
+ * its first one. Returns how many ids it has, of which at most `tokens.length` are written, or -1
+ * when an element is no plain whole number of 32 bits.
+ */
+export function tokenArray(
+  body: Uint8Array,
+  start: number,
+  end: number,
+  tokens: Uint32Array,
+): number {
+  checkRange(body, start, end)
+  if (body[start] !== 0x5b || start === end) throw new TypeError(`no array starts at ${start}`)
+  return native.jsonTokens(body, start, end, tokens)
 }

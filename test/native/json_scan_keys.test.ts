@@ -5,11 +5,11 @@ import {
   canonicalKeys,
   MEMBERS_MAX,
   PROMPT_KINDS,
+  type PromptKind,
   SPAN_WORDS,
   STATE_DIGEST,
   STATE_TEXT_BYTES,
   scanJson,
-  type TextKind,
 } from '../../src/native/json_scan.ts'
 
 const spans = new Uint32Array(MEMBERS_MAX * SPAN_WORDS)
@@ -22,7 +22,7 @@ function keys(
     chunk = 8,
     max = 4096,
   }: {
-    kind?: TextKind
+    kind?: PromptKind
     root?: bigint
     chunk?: number
     max?: number
@@ -153,7 +153,7 @@ describe('the canonical text of a prompt', () => {
     const state = new BigUint64Array(3)
     const out = new BigUint64Array(1)
     expect(() => canonicalKeys(body, spans, MEMBERS_MAX + 1, 0, state, 64, out)).toThrow(TypeError)
-    expect(() => canonicalKeys(body, spans, 0, 4, state, 64, out)).toThrow('kind')
+    expect(() => canonicalKeys(body, spans, 0, 5, state, 64, out)).toThrow('kind')
     expect(() => canonicalKeys(body, spans, 0, 0, new BigUint64Array(2), 64, out)).toThrow('state')
     expect(() => canonicalKeys(body, spans, 0, 0, state, 0, out)).toThrow('chunkBytes')
   })
