@@ -33,9 +33,9 @@ import {
   FACT_WORDS,
   LOG_CUT,
   LOG_EXPIRED,
+  LOG_IS_WINDOW,
   LOG_NO_FLOOR,
   LOG_PRIVATE,
-  LOG_TURNED,
   nativeLog,
 } from '../native/response_log.ts'
 import { encodeEnd, encodeHead } from './log_codec.ts'
@@ -142,6 +142,7 @@ export class ResponseLog {
   append(chunk: Uint8Array): number {
     if (this.#end !== null) throw new Error('append after the end of a log')
     if (this.#head === null) throw new Error('append before the head of a log')
+    if (chunk.length === 0) return 0
     nativeLog.logAppend(this.slot, this.generation, chunk, facts)
     const wholeEnd = fact(FACT_WHOLE_END)
     const classes = fact(FACT_CLASSES)
@@ -152,7 +153,7 @@ export class ResponseLog {
     let isChanged = remoteLagging !== this.#remoteLagging
     this.#remoteLive = fact(FACT_REMOTE_LIVE)
     this.#remoteLagging = remoteLagging
-    if ((status & LOG_TURNED) !== 0) this.#isWindow = true
+    if ((status & LOG_IS_WINDOW) !== 0) this.#isWindow = true
     const isMemoryOut = (status & LOG_CUT) !== 0
     if (isMemoryOut) this.#floor = LOG_NO_FLOOR
     if (this.#lagging > 0) isChanged = this.#cutLaggards(isMemoryOut) || isChanged
@@ -224,6 +225,12 @@ export class ResponseLog {
   detach(reader: LogReader): void {
     const follower = this.#find(reader)
     if (follower !== null) this.#leave(follower)
+  }
+
+  /** Gives up what a kept log holds beyond its readers' needs, for good. */
+  turnToWindow(): void {
+    nativeLog.logTurnToWindow(this.slot, this.generation)
+    this.#isWindow = true
   }
 
   /** Position just after the given number of events, or -1 when it is not stored. */

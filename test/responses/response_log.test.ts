@@ -2,32 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import { EVENT_DONE } from '../../src/native/event_scanner.ts'
 import { readLogTotals } from '../../src/native/response_log.ts'
-import type { LogEnd, LogHead, LogReader } from '../../src/responses/log_reader.ts'
 import { ResponseLog } from '../../src/responses/response_log.ts'
-
-const HEAD: LogHead = { status: 200, headers: { 'content-type': 'text/event-stream' } }
-
-class Recorder implements LogReader {
-  heads: LogHead[] = []
-  text = ''
-  wholeEnds: number[] = []
-  ends: LogEnd[] = []
-  isWanting = true
-
-  onHead(head: LogHead): void {
-    this.heads.push(head)
-  }
-
-  onBytes(chunk: Uint8Array, wholeEnd: number): boolean {
-    this.text += Buffer.from(chunk).toString('latin1')
-    this.wholeEnds.push(wholeEnd)
-    return this.isWanting
-  }
-
-  onEnd(end: LogEnd): void {
-    this.ends.push(end)
-  }
-}
+import { latin1 as bytes, HEAD, Recorder } from './recorder.ts'
 
 function open(options: { kind?: 'sse' | 'json'; mode?: 'window' | 'kept'; lag?: number } = {}) {
   const calls: string[] = []
@@ -45,8 +21,6 @@ function open(options: { kind?: 'sse' | 'json'; mode?: 'window' | 'kept'; lag?: 
   })
   return { log, calls }
 }
-
-const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1')
 
 describe('response log', () => {
   it('hands the very chunk to a reader that keeps up and stores nothing', () => {
