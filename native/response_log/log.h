@@ -94,6 +94,8 @@ struct Log {
   void cut(RemoteReader& reader) {
     WARMPATH_CHECK(reader.is_live() && readers_live > 0);
     reader.is_cut = true;
+    // It is told at once, even if it has not answered the mail before.
+    reader.is_told = false;
     readers_live--;
   }
 

@@ -24,6 +24,8 @@ export const MAIL_START_EXCHANGE = 5
 export const MAIL_WORDS = 4
 /** Messages handed over in one call of `onBatch`. */
 const MAIL_BATCH_ITEMS_MAX = 512
+/** Batches in one turn of the event loop; the rest waits, so that a flood starves nobody. */
+const MAIL_BATCHES_MAX = 16
 /** What the addon returns when `MAIL_THREADS_MAX` (256) boxes are open. */
 const NO_THREAD = 0xffffffff
 
@@ -54,11 +56,12 @@ export function openMailbox(onBatch: MailListener, keepsAlive = false): number {
   const words = new Uint32Array(MAIL_BATCH_ITEMS_MAX * MAIL_WORDS)
   const onWake = (): void => {
     native.mailArm(threadId)
-    let count = native.mailDrain(threadId, words)
-    while (count > 0) {
+    for (let batch = 0; batch < MAIL_BATCHES_MAX; batch++) {
+      const count = native.mailDrain(threadId, words)
+      if (count === 0) return
       onBatch(words, count)
-      count = native.mailDrain(threadId, words)
     }
+    setImmediate(onWake)
   }
   const threadId = native.mailOpen(onWake, keepsAlive)
   if (threadId === NO_THREAD) throw new Error('no mailbox left: too many threads')
