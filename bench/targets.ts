@@ -5,6 +5,7 @@
  *     baseline             bench/baseline, one write a token
  *     baseline_null        a second process of the same: what differs between equals is noise
  *     baseline_coalesced   bench/baseline --coalesce, one write a read
+ *     baseline_logged      bench/baseline --log: what the response log costs by itself
  *     haproxy              where it is installed: the floor
  *     warmpath             dist/cli.js serve, one thread, KV events on, log lines to a file
  *
@@ -28,12 +29,18 @@ export const TARGET_NAMES = [
   'baseline',
   'baseline_null',
   'baseline_coalesced',
+  'baseline_logged',
   'haproxy',
   'warmpath',
 ] as const
 export type TargetName = (typeof TARGET_NAMES)[number]
 
 const NODES = 2
+
+const BASELINE_FLAGS: Partial<Record<TargetName, readonly string[]>> = {
+  baseline_coalesced: ['--coalesce'],
+  baseline_logged: ['--log'],
+}
 
 export interface Target {
   readonly name: TargetName
@@ -141,8 +148,7 @@ class Starter {
     }
     const relay = path.join(ROOT, 'dist-tools/bench/baseline/relay.js')
     const nodes = this.#nodes.flatMap(url => ['--node', url])
-    const coalesce = name === 'baseline_coalesced' ? ['--coalesce'] : []
-    return [relay, '--port', String(port), ...nodes, ...coalesce]
+    return [relay, '--port', String(port), ...nodes, ...(BASELINE_FLAGS[name] ?? [])]
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * The baseline: what a relay of uWebSockets.js and undici costs when it does nothing but relay.
  *
- *     node dist-tools/bench/baseline/relay.js --port P --node URL --node URL [--coalesce]
+ *     node dist-tools/bench/baseline/relay.js --port P --node URL --node URL [--coalesce] [--log]
  *
  * Round robin over the nodes, no log, no metrics, no routing, no retry. It keeps every rule of a
  * correct streaming relay: abort both ways, one cork a write, onWritable with an empty cork,
@@ -12,12 +12,15 @@
  *   `--coalesce`  what one read brought leaves in one cork, from a microtask behind the parser;
  *                 equal when tokens are paced, several times cheaper in bulk
  *
+ * `--log` sends every body through a response log on its way (logged.ts).
+ *
  * What it does badly: everything that a gateway is for.
  */
 
 import uWS, { type HttpRequest, type HttpResponse } from 'uWebSockets.js'
 import { parseArgs } from 'node:util'
 import { type Dispatcher, Pool } from 'undici'
+import { LoggedHandler } from './logged.ts'
 
 /** Bodies of requests above this are cut off: the baseline has no other defence of its memory. */
 const BODY_BYTES_MAX = 64 << 20
@@ -180,7 +183,14 @@ function copyHeaders(request: HttpRequest): string[] {
   return headers
 }
 
-function serve(port: number, nodes: readonly string[], isCoalescing: boolean): void {
+interface Settings {
+  readonly port: number
+  readonly nodes: readonly string[]
+  readonly isCoalescing: boolean
+  readonly isLogging: boolean
+}
+
+function serve({ port, nodes, isCoalescing, isLogging }: Settings): void {
   const pools = nodes.map(
     url =>
       new Pool(url, {
@@ -219,7 +229,7 @@ function serve(port: number, nodes: readonly string[], isCoalescing: boolean): v
             headers,
             body: body !== undefined && body.length > 0 ? body : null,
           },
-          exchange,
+          isLogging ? new LoggedHandler(exchange) : exchange,
         )
       })
     })
@@ -235,6 +245,12 @@ const { values } = parseArgs({
     port: { type: 'string', default: '0' },
     node: { type: 'string', multiple: true, default: [] },
     coalesce: { type: 'boolean', default: false },
+    log: { type: 'boolean', default: false },
   },
 })
-serve(Number(values.port), values.node, values.coalesce)
+serve({
+  port: Number(values.port),
+  nodes: values.node,
+  isCoalescing: values.coalesce,
+  isLogging: values.log,
+})
