@@ -48,7 +48,9 @@ export function modelNotFound(name: string, aliases: readonly string[]): ApiErro
 }
 
 export function queueFull(): ApiError {
-  const message = 'The engine is currently busy. Please try again later.'
+  const message =
+    'The engine is currently busy and cannot accept new requests. ' +
+    'Please try again later or on a different instance.'
   return new ApiError(503, 'Service Unavailable', message)
 }
 
@@ -58,30 +60,32 @@ export interface Finding {
   /** Position, such as `body.messages`. */
   readonly at: string
   readonly message: string
-  /** The input as Python prints it. */
+  /** The input as Python prints it, containers summarised. */
   readonly input: string
   readonly context?: string
 }
 
 export function validationError(findings: readonly Finding[]): ApiError {
   const lines = findings.map(({ type, at, message, input, context }) => {
-    const tail = context === undefined ? '' : `, 'ctx': {'error': '${context}'}`
-    return `  {'type': '${type}', 'loc': '${at}', 'msg': '${message}', 'input': ${input}${tail}}`
+    const quoted = context?.includes("'") === true ? `"${context}"` : `'${context}'`
+    const tail = context === undefined ? '' : `, 'ctx': {'error': ${quoted}}`
+    return `  {'type': '${type}', 'loc': '${at}', 'msg': '${message}', 'input': '${input}'${tail}}`
   })
   const noun = findings.length === 1 ? 'validation error' : 'validation errors'
   const message = `${findings.length} ${noun}:\n${lines.join('\n')}`
   return new ApiError(400, 'Bad Request', message, findings[0]?.at ?? null)
 }
 
-/** A JSON value as Python's repr prints it, containers summarised as vLLM does. */
-export function pythonRepr(value: unknown): string {
-  if (value === null) return 'None'
+/** A JSON value as Python prints it, containers summarised as vLLM does. */
+export function pythonText(value: unknown): string {
   if (value === true) return 'True'
   if (value === false) return 'False'
-  if (typeof value === 'string') return `'${value}'`
-  if (Array.isArray(value)) return `'<list of ${value.length} items>'`
-  if (typeof value === 'object') return `'<dict of ${Object.keys(value ?? {}).length} items>'`
-  return typeof value === 'number' ? String(value) : '?'
+  if (typeof value === 'string') return value
+  if (Array.isArray(value)) return `<list of ${value.length} items>`
+  if (typeof value === 'object' && value !== null) {
+    return `<dict of ${Object.keys(value).length} items>`
+  }
+  return typeof value === 'number' ? String(value) : 'None'
 }
 
 /** A number as Python prints a float: `1` is `1.0`. */

@@ -5,20 +5,34 @@
  * Only what clients are seen to send wrong is worded exactly; the rest gets a finding of the same
  * shape.
  */
+
 import {
   ApiError,
   badParameter,
   badRequest,
   type Finding,
   pythonFloat,
-  pythonRepr,
+  pythonText,
   validationError,
 } from './api_error.ts'
+import { findJsonFault } from './python_json.ts'
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Text of a content: a string, or the texts of its blocks. */
+export function blockText(content: unknown): string {
+  if (typeof content === 'string') return content
+  if (!Array.isArray(content)) return ''
+  let text = ''
+  for (const block of content) {
+    const part: unknown = isObject(block) ? block['text'] : null
+    if (typeof part === 'string') text += part
+  }
+  return text
 }
 
 const MEDIA_ERROR =
@@ -28,26 +42,24 @@ const MEDIA_ERROR =
 export function parseBody(contentType: string | null, bytes: Buffer): JsonObject {
   const media = (contentType ?? '').split(';')[0]?.trim().toLowerCase()
   if (media !== 'application/json') throw new ApiError(400, 'Bad Request', MEDIA_ERROR)
+  if (bytes.length === 0) {
+    const missing = { type: 'missing', at: 'body', message: 'Field required', input: 'None' }
+    throw validationError([missing])
+  }
   const text = bytes.toString('utf8')
   let value: unknown
   try {
     value = JSON.parse(text)
-  } catch (error) {
-    const at = `body.${jsonErrorPosition(error, text)}`
-    const input = "'<dict of 0 items>'"
+  } catch {
+    const { at, message: context } = findJsonFault(text)
+    const input = '<dict of 0 items>'
     const message = 'JSON decode error'
-    const context = 'Expecting value'
-    throw validationError([{ type: 'json_invalid', at, message, input, context }])
+    throw validationError([{ type: 'json_invalid', at: `body.${at}`, message, input, context }])
   }
   if (isObject(value)) return value
   const message = 'Input should be a valid dictionary or object to extract fields from'
-  const input = pythonRepr(value)
+  const input = pythonText(value)
   throw validationError([{ type: 'model_attributes_type', at: 'body', message, input }])
-}
-
-function jsonErrorPosition(error: unknown, text: string): number {
-  const position = /position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1]
-  return position === undefined ? text.length : Number(position)
 }
 
 /** Collects findings about the fields of one body; `done` throws them together. */
@@ -61,7 +73,7 @@ export class BodyReader {
   }
 
   private find(type: string, name: string, message: string): void {
-    const input = pythonRepr(this.body[name])
+    const input = pythonText(this.body[name])
     this.findings.push({ type, at: `body.${name}`, message, input })
   }
 
@@ -72,7 +84,7 @@ export class BodyReader {
   requires(...names: readonly string[]): void {
     for (const name of names) {
       if (name in this.body) continue
-      const input = pythonRepr(this.body)
+      const input = pythonText(this.body)
       this.findings.push({ type: 'missing', at: `body.${name}`, message: 'Field required', input })
     }
   }
@@ -111,7 +123,8 @@ export class BodyReader {
     if (value === 1 || value === 'true') return true
     if (value === 0 || value === 'false') return false
     const message = 'Input should be a valid boolean, unable to interpret input'
-    if (typeof value === 'string') this.find('bool_parsing', name, message)
+    if (typeof value === 'string' || typeof value === 'number')
+      this.find('bool_parsing', name, message)
     else this.find('bool_type', name, 'Input should be a valid boolean')
     return false
   }
@@ -127,6 +140,8 @@ export class BodyReader {
     const value: unknown = this.body[name] ?? null
     if (value === null) return null
     if (Array.isArray(value)) return value
+    // The engine iterates before it validates; only strings can be iterated.
+    if (!isText(value) && value !== '') throw notIterable(value)
     this.find('list_type', name, 'Input should be a valid list')
     return null
   }
@@ -135,7 +150,8 @@ export class BodyReader {
     const value = this.body[name] ?? null
     if (value === null) return null
     if (isObject(value)) return value
-    this.find('dict_type', name, 'Input should be a valid dictionary')
+    const message = 'Input should be a valid dictionary or object to extract fields from'
+    this.find('model_attributes_type', name, message)
     return null
   }
 }
@@ -154,7 +170,8 @@ export interface Sampling {
   readonly stops: readonly string[]
   readonly ignoresEos: boolean
   readonly returnsTokenIds: boolean
-  readonly wantsPromptLogprobs: boolean
+  /** Alternatives to show a prompt token; null for none of them. */
+  readonly promptLogprobs: number | null
   readonly salt: string | null
   readonly sessionId: string | null
   readonly requestId: string | null
@@ -162,26 +179,31 @@ export interface Sampling {
 
 /** Reads what all generation endpoints share; `limit` names the field that bounds the output. */
 export function readSampling(reader: BodyReader, limits: readonly string[]): Sampling {
+  // In the order of vLLM's fields, which is the order of its findings.
   let tokensMax: number | null = null
   for (const name of limits) tokensMax ??= reader.integer(name)
+  const n = reader.integer('n') ?? 1
+  const seed = reader.integer('seed') ?? 0
   const stops = reader.body['stop'] ?? []
+  const isStream = reader.flag('stream')
   const streamOptions = reader.object('stream_options') ?? {}
-  const extra = reader.object('vllm_xargs') ?? {}
-  const xargsSession = extra['session_id']
+  const temperature = reader.number('temperature') ?? 1
+  const xargsSession = reader.object('vllm_xargs')?.['session_id']
   const includesUsage = streamOptions['include_usage'] === true
+  const promptLogprobs = reader.integer('prompt_logprobs')
   return {
     tokensMax,
-    n: reader.integer('n') ?? 1,
-    isStream: reader.flag('stream'),
+    n,
+    isStream,
     includesUsage,
     hasUsageInEveryChunk: includesUsage && streamOptions['continuous_usage_stats'] === true,
     logprobs: null,
-    seed: reader.integer('seed') ?? 0,
-    temperature: reader.number('temperature') ?? 1,
-    stops: (Array.isArray(stops) ? stops : [stops]).filter(stop => typeof stop === 'string'),
+    seed,
+    temperature,
+    stops: (Array.isArray(stops) ? stops : [stops]).filter(isText),
     ignoresEos: reader.flag('ignore_eos'),
     returnsTokenIds: reader.flag('return_token_ids'),
-    wantsPromptLogprobs: (reader.integer('prompt_logprobs') ?? -1) >= 0,
+    promptLogprobs: promptLogprobs === null || promptLogprobs < 0 ? null : promptLogprobs,
     salt: reader.text('cache_salt'),
     sessionId:
       reader.text('session_id') ?? (typeof xargsSession === 'string' ? xargsSession : null),
@@ -189,14 +211,25 @@ export function readSampling(reader: BodyReader, limits: readonly string[]): Sam
   }
 }
 
-/** Checks that come after the types; `limitName` is the field an error about the limit names. */
+function notIterable(value: unknown): ApiError {
+  const types: Readonly<Record<string, string>> = { number: 'int', boolean: 'bool' }
+  const type = types[typeof value]
+  return badRequest(`'${type ?? 'dict'}' object is not iterable`)
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+/** Checks of meaning, which come after those of the types. */
 export function checkSampling(
   reader: BodyReader,
   sampling: Sampling,
   modelTokensMax: number,
 ): void {
   const { tokensMax, temperature, n } = sampling
-  if (reader.body['stream_options'] != null && !sampling.isStream) {
+  const streamOptions = reader.object('stream_options')
+  if (streamOptions !== null && !sampling.isStream && Object.keys(streamOptions).length > 0) {
     const message = 'Stream options can only be defined when `stream=True`.'
     throw badParameter(message, 'stream_options')
   }
@@ -210,7 +243,7 @@ export function checkSampling(
       'Please request fewer output tokens.'
     throw badParameter(message, 'max_tokens', String(tokensMax))
   }
-  if (n < 1) throw badParameter(`n must be at least 1, got ${n}.`, 'n', String(n))
+  if (n < 1) throw badRequest(`n must be at least 1, got ${n}.`)
   if (temperature < 0) {
     const value = pythonFloat(temperature)
     const message = `temperature must be non-negative, got ${value}.`

@@ -13,6 +13,10 @@ export const simNodeSchema = z.strictObject({
   model: z.string().min(1).default('sim').describe('Served model name.'),
   adapters: z.array(z.string().min(1)).default([]).describe('Names of LoRA adapters served.'),
   tokenizer: z.string().default('toy').describe('`toy`, or a directory with tokenizer.json.'),
+  tasks: z
+    .enum(['all', 'generate', 'embed'])
+    .default('all')
+    .describe('Endpoints served: a real node generates or embeds, never both.'),
   maxModelLen: z.int().positive().default(32_768).describe('Tokens of a sequence at most.'),
   blockSize: z.int().min(1).max(4096).default(16).describe('Tokens of a KV block.'),
   blocks: z.int().min(2).max(BLOCKS_MAX).default(2048).describe('KV blocks of a rank.'),

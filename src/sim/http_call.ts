@@ -38,6 +38,7 @@ export class HttpCall {
   private readonly response: ServerResponse
   private readonly fault: RequestFault | null
   private readonly hasRequestIdHeader: boolean
+  private hasVary: boolean
 
   constructor({ request, response, path, fault, hasRequestIdHeader }: CallOptions) {
     this.request = request
@@ -45,6 +46,7 @@ export class HttpCall {
     this.path = path
     this.fault = fault
     this.hasRequestIdHeader = hasRequestIdHeader
+    this.hasVary = true
     this.receivedAt = performance.now()
     this.body = Buffer.alloc(0)
     this.onGone = null
@@ -66,6 +68,12 @@ export class HttpCall {
 
   error(error: ApiError): void {
     this.json(error.status, error.body())
+  }
+
+  /** The key is asked for in front of everything that would add `vary`. */
+  unauthorized(): void {
+    this.hasVary = false
+    this.json(401, '{"error":"Unauthorized"}')
   }
 
   empty(status: number): void {
@@ -122,7 +130,7 @@ export class HttpCall {
 
   private tail(): void {
     const { response } = this
-    response.setHeader('vary', 'Origin')
+    if (this.hasVary) response.setHeader('vary', 'Origin')
     if (this.hasRequestIdHeader) {
       const id = this.header('x-request-id') ?? randomBytes(16).toString('hex')
       response.setHeader('x-request-id', id)

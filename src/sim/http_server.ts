@@ -126,7 +126,7 @@ export class SimServer {
     const routes = options.routes.get(call.path) ?? options.find(call.path)
     const route = routes.find(candidate => candidate.method === method)
     if (!this.isAllowed(call)) {
-      call.json(401, '{"error":"Unauthorized"}')
+      call.unauthorized()
     } else if (routes.length === 0) {
       call.json(404, '{"detail":"Not Found"}')
     } else if (route === undefined) {

@@ -35,3 +35,77 @@ export function chatLogprobs(
   })
   return `{"content":[${items.join(',')}]}`
 }
+
+/** `[null,{"id":{…}},…]`: every prompt token but the first, with `top` better alternatives. */
+export function promptLogprobs(tokenizer: SimTokenizer, prompt: Uint32Array, top: number): string {
+  const items: string[] = []
+  for (const [at, token] of prompt.entries()) {
+    if (at === 0) {
+      items.push('null')
+      continue
+    }
+    const entries = [promptEntry(tokenizer, token, top + 1)]
+    for (let rank = 1; rank <= top; rank++) {
+      entries.push(promptEntry(tokenizer, tokenizer.wordAt(token, rank), rank))
+    }
+    items.push(`{${entries.join(',')}}`)
+  }
+  return `[${items.join(',')}]`
+}
+
+function promptEntry(tokenizer: SimTokenizer, token: number, rank: number): string {
+  const text = JSON.stringify(tokenizer.decode([token]))
+  return `"${token}":{"logprob":${logprobOf(token, rank)},"rank":${rank},"decoded_token":${text}}`
+}
+
+/** Log probabilities of a completions choice, which count characters from the answer's start. */
+export class CompletionLogprobs {
+  private readonly offsets: number[]
+  private readonly values: string[]
+  private readonly tokens: string[]
+  private readonly alternatives: string[]
+  private readonly tokenizer: SimTokenizer
+  private readonly top: number
+  private length: number
+
+  constructor(tokenizer: SimTokenizer, top: number) {
+    this.tokenizer = tokenizer
+    this.top = top
+    this.offsets = []
+    this.values = []
+    this.tokens = []
+    this.alternatives = []
+    this.length = 0
+  }
+
+  /** Prompt tokens, when they are echoed: the first has no probability. */
+  addPrompt(prompt: Uint32Array): void {
+    for (const [at, token] of prompt.entries()) this.add(token, at > 0, true)
+  }
+
+  add(token: number, hasValue = true, isPrompt = false): void {
+    const { tokenizer } = this
+    const text = tokenizer.decode([token])
+    this.offsets.push(this.length)
+    this.length += text.length
+    this.tokens.push(JSON.stringify(text))
+    this.values.push(hasValue ? String(logprobOf(token, isPrompt ? this.top + 1 : 0)) : 'null')
+    const entries: string[] = []
+    if (isPrompt) entries.push(`${JSON.stringify(text)}:${logprobOf(token, this.top + 1)}`)
+    for (let rank = 0; rank < this.top; rank++) {
+      const other = rank === 0 && !isPrompt ? token : tokenizer.wordAt(token, rank)
+      entries.push(`${JSON.stringify(tokenizer.decode([other]))}:${logprobOf(other, rank)}`)
+    }
+    this.alternatives.push(hasValue ? `{${entries.join(',')}}` : 'null')
+  }
+
+  /** JSON of what was added since the last call; offsets go on. */
+  take(): string {
+    const { offsets, values, tokens, alternatives } = this
+    const text =
+      `{"text_offset":[${offsets.join(',')}],"token_logprobs":[${values.join(',')}],` +
+      `"tokens":[${tokens.join(',')}],"top_logprobs":[${alternatives.join(',')}]}`
+    for (const list of [offsets, values, tokens, alternatives]) list.length = 0
+    return text
+  }
+}

@@ -6,7 +6,9 @@
  *
  * A client that leaves aborts all its sequences at once.
  */
+
 import { createHash, randomBytes } from 'node:crypto'
+import type { Answer, AnswerContext } from './answer.ts'
 import { badParameter, badRequest, modelNotFound, queueFull } from './api_error.ts'
 import type { JsonObject, Sampling } from './body.ts'
 import type { SimNodeConfig } from './config.ts'
@@ -14,10 +16,10 @@ import type { Engine, EngineSequence, SequenceOwner } from './engine.ts'
 import type { HttpCall } from './http_call.ts'
 import type { CacheScope } from './kv_cache.ts'
 import type { NodeMetrics } from './metrics.ts'
-import { promptSeed, type SimTokenizer } from './sim_tokenizer.ts'
+import type { SimTokenizer } from './sim_tokenizer.ts'
 
-const NATURAL_TOKENS_MIN = 16
-const NATURAL_TOKENS_SPAN = 49
+/** Finished responses kept by a node; the oldest goes first. */
+const RESPONSES_KEPT_MAX = 256
 
 /** One abort as the node saw it. */
 export interface SeenAbort {
@@ -29,13 +31,18 @@ export interface SeenAbort {
   readonly phase: 'waiting' | 'prefill' | 'decode'
 }
 
-export interface Generation {
-  readonly prompt: Uint32Array
+/** A request for an engine: one sequence a generation, all on one rank. */
+export interface Work {
   readonly model: string
   readonly sampling: Sampling
-  readonly choice: number
-  /** Fixed answer instead of words (a tool call): its token ids. */
-  readonly answer: Uint32Array | null
+  readonly generations: readonly { readonly prompt: Uint32Array; readonly answer: Answer }[]
+  readonly owner: SequenceOwner
+}
+
+/** A finished response: its JSON, and the conversation up to and with its answer. */
+export interface KeptResponse {
+  readonly json: string
+  readonly messages: readonly unknown[]
 }
 
 export class NodeCore {
@@ -47,6 +54,8 @@ export class NodeCore {
   readonly modelTokensMax: number
   readonly startedSeconds: number
   readonly aborts: SeenAbort[]
+  /** Finished responses by id, oldest first. */
+  readonly responses: Map<string, KeptResponse>
   engines: readonly Engine[]
   sleepLevel: number
 
@@ -67,8 +76,17 @@ export class NodeCore {
     this.modelTokensMax = Math.min(config.maxModelLen, (config.blocks - 1) * config.blockSize)
     this.startedSeconds = Math.floor(Date.now() / 1000)
     this.aborts = []
+    this.responses = new Map()
     this.engines = []
     this.sleepLevel = 0
+  }
+
+  keepResponse(id: string, response: KeptResponse): void {
+    this.responses.set(id, response)
+    const oldest = this.responses.keys().next().value
+    if (this.responses.size > RESPONSES_KEPT_MAX && oldest !== undefined) {
+      this.responses.delete(oldest)
+    }
   }
 
   /** Ends sleep and freeze. */
@@ -94,22 +112,23 @@ export class NodeCore {
   }
 
   /** Refuses prompts that leave no room for one token, in vLLM's words. */
-  checkPromptLength(tokens: number, tokensMax: number | null): void {
+  checkPromptLength(tokens: number): void {
     const limit = this.modelTokensMax
-    if (tokens >= limit) {
-      const message =
-        `This model's maximum context length is ${limit} tokens. However, your prompt contains ` +
-        `at least ${tokens} input tokens, which exceeds this limit even without output tokens. ` +
-        'Please reduce the length of the input prompt.'
-      throw badParameter(message, 'input_tokens', String(tokens))
-    }
-    if (tokensMax !== null && tokens + tokensMax > limit) {
-      const message =
-        `This model's maximum context length is ${limit} tokens. However, you requested ` +
-        `${tokensMax} output tokens and your prompt contains ${tokens} input tokens, for a total ` +
-        `of ${tokens + tokensMax} tokens. Please reduce the length of the input prompt or the ` +
-        'number of requested output tokens.'
-      throw badParameter(message, 'input_tokens', String(tokens))
+    if (tokens < limit) return
+    // Tokens are counted up to one above the limit.
+    const counted = Math.min(tokens, limit + 1)
+    const message =
+      `This model's maximum context length is ${limit} tokens. However, your prompt contains ` +
+      `at least ${counted} input tokens, which exceeds this limit even without any output ` +
+      'tokens. Please reduce the length of the input prompt.'
+    throw badParameter(message, 'input_tokens', String(counted))
+  }
+
+  answerContext(promptTokens: number): AnswerContext {
+    return {
+      tokenizer: this.tokenizer,
+      room: this.modelTokensMax - promptTokens,
+      naturalTokens: this.config.outputTokens ?? null,
     }
   }
 
@@ -149,7 +168,7 @@ export class NodeCore {
     return best
   }
 
-  private scopeOf(call: HttpCall, { model, sampling }: Generation): CacheScope {
+  private scopeOf(call: HttpCall, { model, sampling }: Work): CacheScope {
     const at = this.config.adapters.indexOf(model)
     const sessionId = sampling.sessionId ?? call.header('x-session-id')
     return {
@@ -161,22 +180,21 @@ export class NodeCore {
   }
 
   /** Starts the sequences of a request on one rank; the client's leaving aborts them all. */
-  generate(
-    call: HttpCall,
-    generations: readonly Generation[],
-    owner: SequenceOwner,
-  ): EngineSequence[] {
+  generate(call: HttpCall, work: Work): EngineSequence[] {
     const rank = this.rankOf(call)
-    this.admit(generations.length)
+    this.admit(work.generations.length)
     const engine = this.engines[rank]
     if (engine === undefined) throw new RangeError('no such rank')
-    const sequences = generations.map(generation =>
+    const scope = this.scopeOf(call, work)
+    const sequences = work.generations.map(({ prompt, answer }) =>
       engine.add({
-        prompt: generation.prompt,
-        scope: this.scopeOf(call, generation),
-        skipsCacheRead: generation.sampling.wantsPromptLogprobs,
-        owner,
-        ...this.answerOf(generation),
+        prompt,
+        scope,
+        tokensMax: answer.tokensMax,
+        lastReason: answer.lastReason,
+        tokenAt: answer.tokenAt,
+        skipsCacheRead: work.sampling.promptLogprobs !== null,
+        owner: work.owner,
       }),
     )
     call.onGone = () => {
@@ -190,25 +208,5 @@ export class NodeCore {
     const phase = state === 'waiting' ? 'waiting' : generated === 0 ? 'prefill' : 'decode'
     if (!engine.abort(sequence)) return
     this.aborts.push({ path: call.path, at: performance.now(), wallMs: Date.now(), phase })
-  }
-
-  private answerOf({ prompt, sampling, choice, answer }: Generation): {
-    tokensMax: number
-    lastReason: 'stop' | 'length'
-    tokenAt: (n: number) => number
-  } {
-    const room = this.modelTokensMax - prompt.length
-    const limit = Math.min(sampling.tokensMax ?? room, room)
-    if (answer !== null && answer.length <= limit) {
-      return { tokensMax: answer.length, lastReason: 'stop', tokenAt: n => answer[n] ?? 0 }
-    }
-    const seed = promptSeed(prompt, sampling.seed, choice)
-    const tokenAt = (n: number): number => this.tokenizer.wordAt(seed, n)
-    if (sampling.tokensMax !== null || sampling.ignoresEos) {
-      return { tokensMax: limit, lastReason: 'length', tokenAt }
-    }
-    const natural = this.config.outputTokens ?? NATURAL_TOKENS_MIN + (seed % NATURAL_TOKENS_SPAN)
-    const isWhole = natural <= limit
-    return { tokensMax: Math.min(natural, limit), lastReason: isWhole ? 'stop' : 'length', tokenAt }
   }
 }
