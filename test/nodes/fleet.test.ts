@@ -1,25 +1,12 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { systemClock } from '../../src/nodes/clock.ts'
 import { healthSchema, type NodeEntry, nodeEntrySchema } from '../../src/nodes/config.ts'
-import { Fleet, type FleetOptions } from '../../src/nodes/fleet.ts'
-import type { FleetView, NodeView } from '../../src/nodes/fleet_view.ts'
-import type { KvSubscription } from '../../src/nodes/kv_feed.ts'
-import { HttpProbe } from '../../src/nodes/probe.ts'
+import type { FleetOptions } from '../../src/nodes/fleet.ts'
+import { FleetBench } from './fleet_bench.ts'
 import { metricsText, StandInNode } from './stand_in_node.ts'
 
-const cleanups: (() => Promise<void> | void)[] = []
+const cleanups: (() => Promise<void>)[] = []
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup()
-})
-
-const FAST = healthSchema.parse({
-  interval_ms: 20,
-  unhealthy_interval_ms: 20,
-  timeout_ms: 500,
-  scrape_interval_ms: 20,
-  models_interval_ms: 50,
-  metrics_stale_ms: 300,
-  breaker_pause_ms: 100,
 })
 
 const SOURCES = {
@@ -31,70 +18,18 @@ const SOURCES = {
   },
 }
 
-class Bench {
-  readonly views: FleetView[] = []
-  readonly calls: string[] = []
-  readonly subscriptions: KvSubscription[] = []
-  readonly inFlight = new Map<number, number>()
-  readonly fleet: Fleet
-  readonly probe = new HttpProbe()
-
-  constructor(options: Partial<FleetOptions> = {}) {
-    this.fleet = new Fleet({
-      clock: systemClock,
-      probe: this.probe,
-      timings: FAST,
-      slotsMax: 8,
-      models: [],
-      log: { info: () => {}, warn: () => {} },
-      prefixIndexFor: (model, blockSize) => {
-        this.calls.push(`index ${model} ${blockSize}`)
-        return 1
-      },
-      inFlightOf: slot => this.inFlight.get(slot) ?? 0,
-      kvFeed: {
-        subscribe: subscription => {
-          this.calls.push(`subscribe ${subscription.slot}`)
-          this.subscriptions.push(subscription)
-        },
-        unsubscribe: slot => void this.calls.push(`unsubscribe ${slot}`),
-      },
-      onSlotRestarted: slot => void this.calls.push(`restarted ${slot}`),
-      onSlotFreed: slot => void this.calls.push(`freed ${slot}`),
-      onView: view => {
-        this.views.push(view)
-        const states = view.nodes.map(node => `${node.state}@${node.epoch}`)
-        this.calls.push(`view ${states.join(' ')}`.trim())
-      },
-      ...options,
-    })
-    this.fleet.start()
-    cleanups.push(
-      () => this.fleet.stop(),
-      () => this.probe.close(),
-    )
-  }
-
-  node(id: string): NodeView | undefined {
-    return this.fleet.view.nodes.find(node => node.id === id)
-  }
-
-  async until(id: string, state: string): Promise<NodeView> {
-    await expect
-      .poll(() => this.node(id)?.state, { interval: 5, timeout: 5000, message: state })
-      .toBe(state)
-    const node = this.node(id)
-    if (node === undefined) throw new Error('gone')
-    return node
-  }
-}
-
 function entryOf(node: StandInNode, more: Partial<NodeEntry> = {}): NodeEntry {
   return nodeEntrySchema.parse({ url: `${node.url}/`, ...more })
 }
 
 function idOf(node: StandInNode): string {
   return `127.0.0.1:${node.port}`
+}
+
+function newBench(options: Partial<FleetOptions> = {}): FleetBench {
+  const bench = new FleetBench(options)
+  cleanups.push(() => bench.close())
+  return bench
 }
 
 async function standIn(): Promise<StandInNode> {
@@ -107,7 +42,7 @@ describe('a fleet over real sockets', () => {
   test('a node is known by its URL alone: models, block size, blocks, events', async () => {
     const node = await standIn()
     node.state.sources = SOURCES
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     expect(id).toBe(`127.0.0.1:${node.port}`)
     const view = await bench.until(id, 'healthy')
@@ -133,14 +68,14 @@ describe('a fleet over real sockets', () => {
 
   test('a second node at the same address is a clear error', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     bench.fleet.add(entryOf(node))
     expect(() => bench.fleet.add(entryOf(node))).toThrow(/is in the fleet already/)
   })
 
   test('a refused exchange takes the node out at once, one check brings it back', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     const { epoch } = await bench.until(id, 'healthy')
     bench.fleet.report({ nodeId: id, epoch, kind: 'refused' })
@@ -152,7 +87,7 @@ describe('a fleet over real sockets', () => {
     const node = await standIn()
     node.state.sources = SOURCES
     // The defaults, as an operator has them.
-    const bench = new Bench({ timings: healthSchema.parse({}) })
+    const bench = newBench({ timings: healthSchema.parse({}) })
     const id = bench.fleet.add(entryOf(node))
     const { epoch } = await bench.until(id, 'healthy')
     await node.kill()
@@ -176,7 +111,7 @@ describe('a fleet over real sockets', () => {
   test('a restart too quick for the checks is seen in the metrics', async () => {
     const node = await standIn()
     node.state.sources = SOURCES
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     const { epoch } = await bench.until(id, 'healthy')
     bench.calls.length = 0
@@ -191,7 +126,7 @@ describe('a fleet over real sockets', () => {
   test('a sequence that runs backwards hides the blocks at once', async () => {
     const node = await standIn()
     node.state.sources = SOURCES
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     const { epoch } = await bench.until(id, 'healthy')
     bench.calls.length = 0
@@ -203,7 +138,7 @@ describe('a fleet over real sockets', () => {
 
   test('a sleeping node is no candidate and its blocks are hidden', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     await bench.until(id, 'healthy')
     const awake = metricsText(1000)
@@ -216,7 +151,7 @@ describe('a fleet over real sockets', () => {
 
   test('metrics that hang turn unknown and delay no check', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     await bench.until(id, 'healthy')
     expect(bench.fleet.list()[0]?.ranks[0]).toMatchObject({ running: 3, waiting: 1, kvUsage: 0.25 })
@@ -234,7 +169,7 @@ describe('a fleet over real sockets', () => {
   test('a node without metrics, version and events still serves, in predictive mode', async () => {
     const node = await standIn()
     node.state.metrics = null
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     const view = await bench.until(id, 'healthy')
     expect(view).toMatchObject({ blockSize: 0, indexId: 0, kvEvents: 'none' })
@@ -244,7 +179,7 @@ describe('a fleet over real sockets', () => {
   test('the credential of a node is sent to it, and a wrong one is named as the reason', async () => {
     const node = await standIn()
     node.state.apiKey = 'secret'
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node, { api_key: 'wrong' }))
     await expect.poll(() => bench.fleet.list()[0]?.reason).toBe('/v1/models: status 401')
     expect(bench.node(id)?.state).toBe('starting')
@@ -256,7 +191,7 @@ describe('a fleet over real sockets', () => {
 
   test('a drained node takes no new work and stays in the view', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     await bench.until(id, 'healthy')
     expect(bench.fleet.drain(id)).toBe(true)
@@ -266,7 +201,7 @@ describe('a fleet over real sockets', () => {
 
   test('slots of a removed node are freed once, after its last request', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     await bench.until(id, 'healthy')
     bench.inFlight.set(0, 1)
@@ -283,7 +218,7 @@ describe('a fleet over real sockets', () => {
 
   test('reload adds, removes and changes nodes of the file and leaves the others', async () => {
     const [a, b, c] = [await standIn(), await standIn(), await standIn()]
-    const bench = new Bench()
+    const bench = newBench()
     bench.fleet.reload([entryOf(a), entryOf(b)], [])
     bench.fleet.add(entryOf(c))
     const before = await bench.until(idOf(a), 'healthy')
@@ -305,7 +240,7 @@ describe('a fleet over real sockets', () => {
 
   test('an adapter that is loaded later appears; made-up fields of the list change nothing', async () => {
     const node = await standIn()
-    const bench = new Bench()
+    const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     await bench.until(id, 'healthy')
     const { version } = bench.fleet.view
