@@ -174,7 +174,8 @@ export function loadConfiguration(flags: ServeFlags, environment: Environment): 
   const parsed = parse(sources)
   const { listen } = parsed
   if (parsed.admin === undefined && listen.port === PORT_MAX) {
-    const message = `no port is left after ${formatAddress(listen)} for the admin listener: set admin`
+    const place = formatAddress(listen)
+    const message = `no port is left after ${place} for the admin listener: set admin`
     throw new ConfigurationError([`${placeOf(sources, ['listen'])}: ${message}`])
   }
   const adminPort = listen.port === 0 ? 0 : listen.port + 1

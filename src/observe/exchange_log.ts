@@ -5,8 +5,8 @@
  *   {"level":"info","time":"…","thread":"gateway-0","id":"…","tenant":"…","endpoint":"chat",
  *    "model":"…","node":"10.0.0.1:8000","rank":0,"status":200,"reason":"complete","stream":true,
  *    "prompt_tokens":812,"predicted_cached":800,"index_cached":800,
- *    "reported_cached":800,"ttft_ms":31.2,"total_ms":504.9,"queue_ms":0,"overhead_ms":0.21,"retries":0,"request_bytes":3312,
- *    "response_bytes":9120,"events":67,"msg":"exchange"}
+ *    "reported_cached":800,"ttft_ms":31.2,"total_ms":504.9,"queue_ms":0,"overhead_ms":0.21,
+ *    "retries":0,"request_bytes":3312,"response_bytes":9120,"events":67,"msg":"exchange"}
  */
 import type { Log } from './log.ts'
 import type { Endpoint, FinishReason } from './metrics/labels.ts'

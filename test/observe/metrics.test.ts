@@ -1,17 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { SLOTS_MAX } from '../../src/native/limits.ts'
 import { CATALOG, COUNTERS, HISTOGRAMS, NODE_COUNTERS } from '../../src/observe/metrics/catalog.ts'
 import { clearSlotMetrics, renderMetrics } from '../../src/observe/metrics/exposition.ts'
 import { ENDPOINT, OUTCOME, OUTCOMES, RETRY } from '../../src/observe/metrics/labels.ts'
-import {
-  CELL_COUNT,
-  combinations,
-  G,
-  H,
-  M,
-  METRIC_SLOTS_MAX,
-  N,
-} from '../../src/observe/metrics/layout.ts'
+import { CELL_COUNT, combinations, G, H, M, N } from '../../src/observe/metrics/layout.ts'
 import { createThreadBuffer, ThreadMetrics } from '../../src/observe/metrics/thread_metrics.ts'
 
 function oneThread(name = 'gateway-0') {
@@ -33,7 +26,7 @@ describe('layout', () => {
     }
     for (const [key, base] of Object.entries(N)) {
       const width = combinations(NODE_COUNTERS[key as keyof typeof NODE_COUNTERS])
-      spans.push([base, width * METRIC_SLOTS_MAX])
+      spans.push([base, width * SLOTS_MAX])
     }
     for (const { base, bounds } of Object.values(H)) spans.push([base, bounds.length + 2])
     for (const base of Object.values(G)) spans.push([base, 1])
@@ -87,7 +80,7 @@ describe('exposition', () => {
     const { thread, metrics } = oneThread()
     metrics.addNode(N.kvEvents, 7, 40)
     metrics.addNodeFor(N.nodeOutcomes, 7, OUTCOMES.length, OUTCOME.reset, 2)
-    metrics.addNode(N.kvEvents, METRIC_SLOTS_MAX, 1)
+    metrics.addNode(N.kvEvents, SLOTS_MAX, 1)
     const slots = [{ slot: 7, node: 'a:8000', rank: 1 }]
     const page = renderMetrics({ threads: [thread], slots, samples: [] })
     expect(seriesOn(page, 'warmpath_kv_events_total{node="a:8000",rank="1"}')).toBe(40)

@@ -1,4 +1,4 @@
-/** Compiles `dist/` before the suite: Node 20 workers load no TypeScript, so threads are tested there. */
+/** Compiles `dist/` before the suite: workers of Node 20 load no TypeScript, so they run there. */
 import { execFileSync } from 'node:child_process'
 
 export default function setup(): void {

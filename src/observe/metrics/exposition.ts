@@ -5,6 +5,7 @@
  * Series that were never touched are left out when they have labels, so that an idle gateway has
  * a short page; a metric without labels is always there, with 0, so that `rate()` sees its start.
  */
+import { SLOTS_MAX } from '../../native/limits.ts'
 import {
   COUNTERS,
   type CounterSpec,
@@ -18,7 +19,7 @@ import {
   NODE_COUNTERS,
   type NodeCounterSpec,
 } from './catalog.ts'
-import { combinations, G, H, M, METRIC_SLOTS_MAX, N } from './layout.ts'
+import { combinations, G, H, M, N } from './layout.ts'
 import type { ThreadBuffer } from './thread_metrics.ts'
 
 export const METRICS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
@@ -173,7 +174,7 @@ export function renderMetrics(input: MetricsInput): string {
 
 /** Zeroes the node counters of a slot in all threads, before another node takes the slot. */
 export function clearSlotMetrics(threads: readonly ThreadBuffer[], slot: number): void {
-  if (slot >= METRIC_SLOTS_MAX) return
+  if (slot >= SLOTS_MAX) return
   for (const thread of threads) {
     const cells = new Float64Array(thread.buffer)
     for (const key of keysOf(NODE_COUNTERS)) {

@@ -9,6 +9,7 @@
  * `requests{endpoint="chat",status="4xx"}` is `M.requests + ENDPOINT.chat × 5 + 2`.
  * A node counter takes SLOTS × combinations cells, combination fastest.
  */
+import { SLOTS_MAX } from '../../native/limits.ts'
 import {
   COUNTERS,
   type CounterSpec,
@@ -17,9 +18,6 @@ import {
   NODE_COUNTERS,
   type NodeCounterSpec,
 } from './catalog.ts'
-
-/** Slots a node counter has room for; equals SLOTS_MAX of the native structures. */
-export const METRIC_SLOTS_MAX = 1024
 
 /** A histogram's place: `bounds.length + 1` buckets, then the sum of the observed seconds. */
 export interface Histogram {
@@ -59,7 +57,7 @@ export const M: Readonly<Record<CounterKey, number>> = place(COUNTERS, combinati
 /** First cell of every node counter: the id that `addNode` takes. */
 export const N: Readonly<Record<NodeCounterKey, number>> = place(
   NODE_COUNTERS,
-  spec => combinations(spec) * METRIC_SLOTS_MAX,
+  spec => combinations(spec) * SLOTS_MAX,
   base => base,
 )
 

@@ -15,8 +15,9 @@
  *     metrics.observe(H.firstTokenSeconds, 0.031)
  *     metrics.set(G.waiting, queue.length)
  */
+import { SLOTS_MAX } from '../../native/limits.ts'
 import { STATUS_CLASSES } from './labels.ts'
-import { CELL_COUNT, type Histogram, M, METRIC_SLOTS_MAX } from './layout.ts'
+import { CELL_COUNT, type Histogram, M } from './layout.ts'
 
 /** What the main thread keeps of every thread. */
 export interface ThreadBuffer {
@@ -60,12 +61,12 @@ export class ThreadMetrics {
 
   /** Adds to a node counter without labels of its own. */
   addNode(id: number, slot: number, n: number): void {
-    if (slot < METRIC_SLOTS_MAX) this.#cells[id + slot]! += n
+    if (slot < SLOTS_MAX) this.#cells[id + slot]! += n
   }
 
   /** Adds to a node counter with one label of `valueCount` values. */
   addNodeFor(id: number, slot: number, valueCount: number, labelIndex: number, n: number): void {
-    if (slot < METRIC_SLOTS_MAX) this.#cells[id + slot * valueCount + labelIndex]! += n
+    if (slot < SLOTS_MAX) this.#cells[id + slot * valueCount + labelIndex]! += n
   }
 
   /** Puts a duration into the first bucket whose bound is not below it. */
