@@ -23,9 +23,17 @@ export interface KvSubscription {
   readonly hashGroup: number
 }
 
+/**
+ * Commands to the writer of the index, kept in order. A hidden slot (`onSlotRestarted`) stays
+ * hidden until the writer clears it, so each of the three must clear it in the index: otherwise
+ * its new blocks would never be seen.
+ */
 export interface KvFeed {
+  /** Clears the slot, then follows its events from the start of what can be replayed. */
   subscribe(subscription: KvSubscription): void
-  /** Ends the subscription and drops all blocks of the slot; ordered before a later subscribe. */
+  /** Clears the slot and keeps its place in the sequence: the engine has emptied its caches. */
+  clear(slot: number): void
+  /** Ends the subscription and removes all blocks of the slot. */
   unsubscribe(slot: number): void
 }
 

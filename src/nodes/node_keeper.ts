@@ -170,7 +170,7 @@ export class NodeKeeper {
     if (report.restarted) {
       const ageMs = this.#around.clock.nowMs() - this.#restartedAtMs
       if (ageMs < RESTART_QUIET_MS) {
-        this.ranks.hideBlocks()
+        this.ranks.clearBlocks()
       } else {
         this.#restarted('KV sequence ran backwards')
         void this.#rediscover()
@@ -349,7 +349,7 @@ export class NodeKeeper {
 
   #sleeps(isAsleep: boolean): void {
     // Going to sleep empties the GPU caches; the event that says so comes only after the wake-up.
-    if (isAsleep && !this.#isAsleep) this.ranks.hideBlocks()
+    if (isAsleep && !this.#isAsleep) this.ranks.clearBlocks()
     this.#isAsleep = isAsleep
   }
 

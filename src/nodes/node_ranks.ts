@@ -95,9 +95,12 @@ export class NodeRanks {
     this.#indexId = 0
   }
 
-  /** The engine emptied its caches (sleep): hides the blocks, keeps the subscriptions. */
-  hideBlocks(): void {
-    for (const held of this.#held) this.#surroundings.onSlotRestarted(held.slot)
+  /** The engine emptied its caches: hides the blocks, keeps the subscriptions. */
+  clearBlocks(): void {
+    for (const held of this.#held) {
+      this.#surroundings.onSlotRestarted(held.slot)
+      if (held.planKey !== '') this.#surroundings.kvFeed.clear(held.slot)
+    }
   }
 
   /** What the KV feed says of a slot. */
@@ -117,6 +120,7 @@ export class NodeRanks {
       if (ranks.includes(held.rank)) {
         stay.push(held)
       } else {
+        this.#surroundings.onSlotRestarted(held.slot)
         this.#unsubscribe(held)
         this.#surroundings.retireSlot(held.slot)
       }

@@ -136,17 +136,20 @@ describe('a fleet over real sockets', () => {
     await expect.poll(() => bench.subscriptions.length).toBe(2)
   })
 
-  test('a sleeping node is no candidate and its blocks are hidden', async () => {
+  test('a sleeping node is no candidate and its blocks are dropped, but not its events', async () => {
     const node = await standIn()
+    node.state.sources = SOURCES
     const bench = newBench()
     const id = bench.fleet.add(entryOf(node))
     await bench.until(id, 'healthy')
     const awake = metricsText(1000)
     node.state.metrics = awake.replace('offloaded"} 0.0', 'offloaded"} 1.0')
     await bench.until(id, 'sleeping')
-    expect(bench.calls.filter(call => call === 'restarted 0').length).toBe(1)
+    const cleared = bench.calls.filter(call => /^(restarted|clear|unsubscribe)/.test(call))
+    expect(cleared).toEqual(['restarted 0', 'clear 0'])
     node.state.metrics = awake
     await bench.until(id, 'healthy')
+    expect(bench.subscriptions).toHaveLength(1)
   })
 
   test('metrics that hang turn unknown and delay no check', async () => {

@@ -43,6 +43,7 @@ export class FleetBench {
           this.calls.push(`subscribe ${subscription.slot}`)
           this.subscriptions.push(subscription)
         },
+        clear: slot => void this.calls.push(`clear ${slot}`),
         unsubscribe: slot => void this.calls.push(`unsubscribe ${slot}`),
       },
       onSlotRestarted: slot => void this.calls.push(`restarted ${slot}`),

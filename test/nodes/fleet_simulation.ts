@@ -124,6 +124,8 @@ export class Simulation {
   readonly #reporter: OutcomeReporter
   /** Process whose blocks a slot shows; absent = none are visible. */
   readonly #blocks = new Map<number, { node: FakeNode; process: number }>()
+  /** Slots whose blocks are invisible, since when; only a command to the writer ends that. */
+  readonly #hidden = new Map<number, number>()
   readonly #slotsInUse = new Set<number>()
   readonly #inFlight = new Map<number, number>()
   #ports = 8000
@@ -144,12 +146,14 @@ export class Simulation {
       inFlightOf: slot => this.#inFlight.get(slot) ?? 0,
       kvFeed: {
         subscribe: ({ slot, nodeId }) => {
+          this.#hidden.delete(slot)
           const node = this.#nodes.get(nodeId)
           if (node !== undefined) this.#blocks.set(slot, { node, process: node.process })
         },
-        unsubscribe: slot => void this.#blocks.delete(slot),
+        clear: slot => this.#cleared(slot),
+        unsubscribe: slot => this.#cleared(slot),
       },
-      onSlotRestarted: slot => void this.#blocks.delete(slot),
+      onSlotRestarted: slot => this.#hide(slot),
       onSlotFreed: slot => this.#slotFreed(slot),
       onView: view => this.#viewed(view),
     })
@@ -280,7 +284,18 @@ export class Simulation {
     this.outs += view.nodes.filter(node => node.state === 'unhealthy').length
   }
 
+  #cleared(slot: number): void {
+    this.#blocks.delete(slot)
+    this.#hidden.delete(slot)
+  }
+
+  #hide(slot: number): void {
+    this.#blocks.delete(slot)
+    this.#hidden.set(slot, this.clock.nowMs())
+  }
+
   #slotFreed(slot: number): void {
+    this.#hide(slot)
     this.freed.push(slot)
     if (!this.#slotsInUse.delete(slot)) this.#violate(`slot ${slot} freed twice`)
     if ((this.#inFlight.get(slot) ?? 0) > 0) this.#violate(`slot ${slot} freed under a lease`)
@@ -310,6 +325,11 @@ export class Simulation {
       if (isCandidate && node.mode === 'hung' && modeMs > hungMsMax) {
         this.#violate(`${id} hangs for ${modeMs} ms and is a candidate`)
       }
+    }
+    for (const { indexId, ranks } of this.#fleet.view.nodes) {
+      if (indexId === 0) continue
+      const slot = ranks.find(rank => this.#hidden.has(rank.slot))?.slot
+      if (slot !== undefined) this.#violate(`slot ${slot} is subscribed and hidden`)
     }
     for (const [slot, { node, process }] of this.#blocks) {
       const isStale = process !== node.process && node.answersSinceMs !== null
