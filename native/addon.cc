@@ -6,16 +6,22 @@
 #include <napi.h>
 
 namespace warmpath {
+void register_chain_hash(Napi::Env env, Napi::Object exports);
 void register_json_scan(Napi::Env env, Napi::Object exports);
 void register_load_table(Napi::Env env, Napi::Object exports);
 void register_mailbox(Napi::Env env, Napi::Object exports);
+void register_overlay(Napi::Env env, Napi::Object exports);
+void register_prefix_index(Napi::Env env, Napi::Object exports);
 void register_response_log(Napi::Env env, Napi::Object exports);
 }
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  warmpath::register_chain_hash(env, exports);
   warmpath::register_json_scan(env, exports);
   warmpath::register_load_table(env, exports);
   warmpath::register_mailbox(env, exports);
+  warmpath::register_overlay(env, exports);
+  warmpath::register_prefix_index(env, exports);
   warmpath::register_response_log(env, exports);
   return exports;
 }

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "check.h"
 
@@ -54,9 +55,13 @@ View<T> view(napi_env env, napi_value value) {
   const napi_status status =
       napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr);
   WARMPATH_CHECK(status == napi_ok);
-  static_assert(sizeof(T) == 1 || sizeof(T) == 4);
+  static_assert(sizeof(T) == 1 || sizeof(T) == 4 || sizeof(T) == 8);
   if constexpr (sizeof(T) == 1) {
     WARMPATH_CHECK(type == napi_uint8_array);
+  } else if constexpr (std::is_same_v<T, double>) {
+    WARMPATH_CHECK(type == napi_float64_array);
+  } else if constexpr (sizeof(T) == 8) {
+    WARMPATH_CHECK(type == napi_biguint64_array);
   } else {
     WARMPATH_CHECK(type == napi_uint32_array || type == napi_int32_array);
   }
