@@ -58,6 +58,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #isOver = false
   #isEnded = false
   #isScheduled = false
+  #isStarted = false
 
   constructor(response: HttpResponse, isCoalescing: boolean) {
     this.#response = response
@@ -106,7 +107,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, _error: Error): void {
     if (this.#isOver) return
     this.#isOver = true
-    if (this.#head !== null) this.#response.close()
+    if (this.#isStarted) this.#response.close()
     else this.#response.cork(() => this.#response.writeStatus('502 Bad Gateway').end())
   }
 
@@ -151,6 +152,7 @@ class Exchange implements Dispatcher.DispatchHandler {
         this.#response.writeHeader(name, value)
     }
     this.#head = null
+    this.#isStarted = true
   }
 
   /** A part of a body of known length; what the socket did not take is kept for onWritable. */

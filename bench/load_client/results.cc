@@ -15,14 +15,15 @@ constexpr uint64_t STALL_HIGH_NS = 42'000'000;
 constexpr uint64_t BELOW_NS = 32'000'000;
 constexpr uint64_t ABOVE_NS = 48'000'000;
 /** Fewer samples than this, or than 0.2 % of all, are an accident and no cluster. */
-constexpr uint64_t CLUSTER_SAMPLES_MIN = 5;
+constexpr uint64_t CLUSTER_SAMPLES_MIN = 20;
 
 bool has_stall_cluster(const Histogram& histogram) {
   const uint64_t inside = histogram.count_between(STALL_LOW_NS, STALL_HIGH_NS);
   const uint64_t around = histogram.count_between(BELOW_NS, STALL_LOW_NS) +
                           histogram.count_between(STALL_HIGH_NS, ABOVE_NS);
-  // The windows around are three times as wide: an even spread has inside = around / 3.
-  return inside > CLUSTER_SAMPLES_MIN && inside * 500 > histogram.count() && inside > around;
+  // The windows around are three times as wide: an even spread has inside = around / 3. Time
+  // slices of a crowded machine heap up too, but more broadly.
+  return inside >= CLUSTER_SAMPLES_MIN && inside * 500 > histogram.count() && inside > 2 * around;
 }
 
 std::string percentiles(const char* name, const Histogram& histogram) {

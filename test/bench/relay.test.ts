@@ -4,24 +4,33 @@ import path from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { run } from '../../bench/relay.ts'
 import { median, pairedRatio, runRounds } from '../../bench/rounds.ts'
+import { missing } from '../../bench/targets.ts'
+import {
+  checkAborts,
+  checkBackpressure,
+  checkBytes,
+  checkRefusal,
+  withRig,
+} from './baseline_checks.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const isBuilt = existsSync(path.join(ROOT, 'build/Release/mock_node'))
 
-describe.runIf(isBuilt)('the relay bench', () => {
-  beforeAll(() => {
-    // The baseline runs as a process of its own, and Node 20 loads no TypeScript.
-    execFileSync('npx', ['tsc', '-p', 'tsconfig.tools.json'], { cwd: ROOT, stdio: 'pipe' })
-  })
+beforeAll(() => {
+  // The baseline runs as a process of its own, and Node 20 loads no TypeScript.
+  execFileSync('npx', ['tsc', '-p', 'tsconfig.tools.json'], { cwd: ROOT, stdio: 'pipe' })
+})
 
+describe.runIf(isBuilt)('the relay bench', () => {
   test('a tiny run yields every figure and no fault', async () => {
     const words = ['--quick', '--no-pin', '--seconds', '0.05']
     const result = await run({ isQuick: true, rounds: 1, seconds: 0.05, words })
     // A heap of latencies at 40 ms is a fault for the bench, but a matter of timing for a test.
     expect(result.faults.filter(fault => !fault.includes('40 ms'))).toEqual([])
-    const expected = existsSync(path.join(ROOT, 'dist/cli.js'))
-      ? ['baseline', 'baseline_null', 'baseline_coalesced', 'warmpath']
-      : ['baseline', 'baseline_null', 'baseline_coalesced']
+    const expected =
+      missing('warmpath') === null
+        ? ['baseline', 'baseline_null', 'baseline_coalesced', 'warmpath']
+        : ['baseline', 'baseline_null', 'baseline_coalesced']
     for (const name of [
       'cpu_us_per_short_request',
       'cpu_us_per_one_token_stream',
@@ -38,6 +47,24 @@ describe.runIf(isBuilt)('the relay bench', () => {
     }
     expect(Object.keys(result.added_latency_c1)).toContain('direct')
   }, 120_000)
+})
+
+describe.runIf(isBuilt)('the baseline relay', () => {
+  describe.each([[[]], [['--coalesce']], [['--log']]])('with %j', flags => {
+    test('relays every byte, query and status', async () => {
+      await withRig(flags, checkBytes)
+    })
+
+    test('a client that does not read stops the node', async () => {
+      await withRig(flags, checkBackpressure)
+    })
+
+    test('a dying node breaks the stream, a leaving client aborts the node', async () => {
+      await withRig(flags, checkAborts)
+    })
+  })
+
+  test('a node that refuses is a 502', checkRefusal)
 })
 
 describe('interleaved rounds', () => {
