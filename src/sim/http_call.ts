@@ -29,9 +29,7 @@ export class HttpCall {
   readonly receivedAt: number
   body: Buffer
   /** Called once when the client leaves, or a fault ends the answer, before the answer is whole. */
-  onGone: (() => void) | null
-  /** Whether the client left by itself before the answer was whole. */
-  isAborted: boolean
+  onGone: ((isByClient: boolean) => void) | null
   isOver: boolean
   status: number
   eventsSent: number
@@ -39,6 +37,8 @@ export class HttpCall {
   private readonly fault: RequestFault | null
   private readonly hasRequestIdHeader: boolean
   private hasVary: boolean
+  /** Writes that wait for the time of the first byte; null once it has come. */
+  private held: (() => void)[] | null
 
   constructor({ request, response, path, fault, hasRequestIdHeader }: CallOptions) {
     this.request = request
@@ -47,10 +47,10 @@ export class HttpCall {
     this.fault = fault
     this.hasRequestIdHeader = hasRequestIdHeader
     this.hasVary = true
+    this.held = []
     this.receivedAt = performance.now()
     this.body = Buffer.alloc(0)
     this.onGone = null
-    this.isAborted = false
     this.isOver = false
     this.status = 0
     this.eventsSent = 0
@@ -95,26 +95,28 @@ export class HttpCall {
       this.kill(this.fault.how)
       return
     }
-    this.delayed(() => {
-      const { response } = this
-      this.head(status)
-      for (const [name, value] of Object.entries(extra)) response.setHeader(name, value)
-      response.setHeader('content-length', body.length)
-      if (type !== null) response.setHeader('content-type', type)
-      this.tail()
-      this.isOver = true
-      response.end(this.request.method === 'HEAD' ? undefined : body)
-    })
+    const { response } = this
+    this.head(status)
+    for (const [name, value] of Object.entries(extra)) response.setHeader(name, value)
+    response.setHeader('content-length', body.length)
+    if (type !== null) response.setHeader('content-type', type)
+    this.tail()
+    this.isOver = true
+    this.send(() => response.end(this.request.method === 'HEAD' ? undefined : body))
   }
 
-  /** Runs `write` now, or later when the fault says so. */
-  private delayed(write: () => void): void {
-    if (this.fault?.kind !== 'slow_first_byte') {
+  /** Writes now, or, while the first byte is held back, all at once when its time has come. */
+  private send(write: () => void): void {
+    if (this.fault?.kind !== 'slow_first_byte' || this.held === null) {
       write()
       return
     }
+    this.held.push(write)
+    if (this.held.length > 1) return
     const timer = setTimeout(() => {
-      if (!this.isOver) write()
+      const writes = this.held ?? []
+      this.held = null
+      for (const held of writes) held()
     }, this.fault.ms)
     this.response.once('close', () => clearTimeout(timer))
   }
@@ -147,11 +149,7 @@ export class HttpCall {
     response.setHeader('content-type', 'text/event-stream; charset=utf-8')
     this.tail()
     response.setHeader('transfer-encoding', 'chunked')
-    if (this.fault?.kind === 'slow_first_byte') {
-      response.cork()
-      this.delayed(() => response.uncork())
-    }
-    response.flushHeaders()
+    this.send(() => response.flushHeaders())
     if (this.fault?.kind === 'empty_done') this.finish('data: [DONE]\n\n')
     else this.spoil()
   }
@@ -159,7 +157,8 @@ export class HttpCall {
   /** One event with its framing: `data: …\n\n`. */
   event(text: string): void {
     if (this.isOver) return
-    this.response.write(text)
+    if (this.fault === null) this.response.write(text)
+    else this.send(() => this.response.write(text))
     this.eventsSent++
     if (this.fault !== null) this.spoil()
   }
@@ -167,8 +166,7 @@ export class HttpCall {
   endStream(last = ''): void {
     if (this.isOver) return
     this.isOver = true
-    if (last === '') this.response.end()
-    else this.response.end(last)
+    this.send(() => (last === '' ? this.response.end() : this.response.end(last)))
   }
 
   /** Applies the fault whose event number is reached. */
@@ -182,14 +180,14 @@ export class HttpCall {
 
   private finish(last: string): void {
     this.isOver = true
-    this.gone()
+    this.gone(false)
     this.response.end(last)
   }
 
   /** Closes the socket under the answer, after what was written has left. */
   private kill(how: 'rst' | 'fin'): void {
     this.isOver = true
-    this.gone()
+    this.gone(false)
     const { socket } = this.response
     if (socket === null) return
     // An empty write is called back once everything before it is in the kernel's hands.
@@ -199,17 +197,16 @@ export class HttpCall {
     })
   }
 
-  private gone(): void {
+  private gone(isByClient: boolean): void {
     const { onGone } = this
     this.onGone = null
-    onGone?.()
+    onGone?.(isByClient)
   }
 
   private onClose(): void {
     if (this.isOver) return
     this.isOver = true
-    this.isAborted = true
-    this.gone()
+    this.gone(true)
   }
 }
 

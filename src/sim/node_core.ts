@@ -197,16 +197,18 @@ export class NodeCore {
         owner: work.owner,
       }),
     )
-    call.onGone = () => {
-      for (const sequence of sequences) this.abort(call, engine, sequence)
+    call.onGone = isByClient => {
+      for (const sequence of sequences) {
+        const phase = phaseOf(sequence)
+        if (!engine.abort(sequence) || !isByClient) continue
+        this.aborts.push({ path: call.path, at: performance.now(), wallMs: Date.now(), phase })
+      }
     }
     return sequences
   }
+}
 
-  private abort(call: HttpCall, engine: Engine, sequence: EngineSequence): void {
-    const { state, generated } = sequence
-    const phase = state === 'waiting' ? 'waiting' : generated === 0 ? 'prefill' : 'decode'
-    if (!engine.abort(sequence)) return
-    this.aborts.push({ path: call.path, at: performance.now(), wallMs: Date.now(), phase })
-  }
+function phaseOf({ state, generated }: EngineSequence): SeenAbort['phase'] {
+  if (state === 'waiting') return 'waiting'
+  return generated === 0 ? 'prefill' : 'decode'
 }

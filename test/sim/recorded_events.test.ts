@@ -56,6 +56,11 @@ class Naming {
   }
 }
 
+function storedHashes(batches: readonly DecodedBatch[]): unknown[] {
+  const events = batches.flatMap(batch => batch.events)
+  return events.filter(({ type }) => type === 'BlockStored').map(event => event.block_hashes)
+}
+
 let node: SimNode
 let replay: ReplayClient
 
@@ -131,11 +136,7 @@ describe('KV events recorded from a real engine', () => {
       else expect(left, step.name).toEqual(right)
       if (isMixed || model !== undefined) continue
       // The very hashes, as far as they are made of prompt tokens and no adapter's path.
-      const hashes = (all: readonly DecodedBatch[]): unknown[] =>
-        all.flatMap(({ events }) =>
-          events.filter(({ type }) => type === 'BlockStored').map(event => event.block_hashes),
-        )
-      expect(hashes(batches), step.name).toEqual(hashes(expected))
+      expect(storedHashes(batches), step.name).toEqual(storedHashes(expected))
     }
   })
 })

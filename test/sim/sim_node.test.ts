@@ -1,8 +1,8 @@
-import { unpack } from 'msgpackr'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Dealer, Subscriber } from 'zeromq'
 import type { SimNodeOptions } from '../../src/sim/config.ts'
 import { type SimNode, startSimNode } from '../../src/sim/sim_node.ts'
+import { ReplayClient } from './event_client.ts'
+import { answer, chat, until } from './node_client.ts'
 
 const nodes: SimNode[] = []
 
@@ -15,42 +15,6 @@ async function start(options: SimNodeOptions = {}): Promise<SimNode> {
 afterEach(async () => {
   await Promise.all(nodes.splice(0).map(node => node.close()))
 })
-
-function chat(node: SimNode, extra: object = {}, init: RequestInit = {}): Promise<Response> {
-  return fetch(`${node.url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      model: node.config.model,
-      messages: [{ role: 'user', content: 'one two three four five six seven eight nine ten' }],
-      max_tokens: 4,
-      ...extra,
-    }),
-    ...init,
-  })
-}
-
-interface Answer {
-  choices: { message: { content: string } }[]
-  usage: { prompt_tokens: number; prompt_tokens_details: { cached_tokens: number } }
-}
-
-async function answer(node: SimNode, extra: object = {}): Promise<Answer> {
-  const body: Answer = JSON.parse(await (await chat(node, extra)).text())
-  return body
-}
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise(resolve => setImmediate(resolve))
-}
-
-/** Live batches of a node from now on; resolves once the subscription has surely arrived. */
-async function subscribe(node: SimNode): Promise<Subscriber> {
-  const socket = new Subscriber({ linger: 0 })
-  socket.connect(node.kvEvents[0] ?? '')
-  socket.subscribe()
-  return socket
-}
 
 describe('a simulated node', () => {
   it('answers a chat with as many tokens as asked for', async () => {
@@ -96,18 +60,14 @@ describe('a simulated node', () => {
 
   it('streams events and publishes the blocks it stores, in order and again on replay', async () => {
     const node = await start({ blockSize: 4 })
-    const live = await subscribe(node)
-    const dealer = new Dealer({ linger: 0 })
-    dealer.connect(node.kvReplay[0] ?? '')
+    const client = new ReplayClient(node.kvReplay[0] ?? '')
     await (await chat(node, { stream: true, max_tokens: 12 })).text()
     const batches = node.batchesPublished()
     expect(batches).toBeGreaterThan(2)
-    const replay = await readReplay(dealer)
+    const replay = await client.batches(0)
     expect(replay.map(({ seq }) => seq)).toEqual(Array.from({ length: batches }, (_, n) => n))
-    const batch: [number, unknown[]] = unpack(replay[0]?.payload ?? Buffer.alloc(0))
-    expect(batch[1][0]).toMatchObject({ type: 'BlockStored', parent_block_hash: null })
-    live.close()
-    dealer.close()
+    expect(replay[0]?.events[0]).toMatchObject({ type: 'BlockStored', parent_block_hash: null })
+    client.close()
   })
 
   it('frees a sequence at once when its client leaves during prefill', async () => {
@@ -159,13 +119,3 @@ describe('a simulated node', () => {
     expect((await chat(node)).status).toBe(200)
   })
 })
-
-async function readReplay(dealer: Dealer): Promise<{ seq: number; payload: Buffer }[]> {
-  await dealer.send(['', Buffer.alloc(8)])
-  const found: { seq: number; payload: Buffer }[] = []
-  for await (const [, , seq, payload] of dealer) {
-    if (payload === undefined || payload.length === 0) break
-    found.push({ seq: Number(seq?.readBigUInt64BE()), payload })
-  }
-  return found
-}
