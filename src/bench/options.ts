@@ -6,11 +6,11 @@ import { parseArgs } from 'node:util'
 
 export const USAGE = `usage: warmpath bench --url URL [options]
 
-Drives any OpenAI-compatible endpoint and prints a table and, as its last line, one JSON object.
+Drives any OpenAI-compatible endpoint and prints a table and then one line of JSON.
 
   --url URL              address of the endpoint, with or without /v1
   --model NAME           model to ask for (default: the first of /v1/models)
-  --api-key KEY          sent as a bearer token
+  --api-key KEY          of the endpoint (bearer token)
   --concurrency LIST     requests kept on the way at once, one run each (default 1,8,32)
   --requests N           requests of one run
   --duration SECONDS     length of one run (default 10, when --requests is not given)

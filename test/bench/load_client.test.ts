@@ -2,7 +2,6 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Children } from '../../bench/children.ts'
 import { executable, runInterleaved, runLoad } from '../../bench/load_client.ts'
@@ -140,7 +139,7 @@ describe.runIf(isBuilt)('load_client', () => {
   })
 
   test('stalls of 40 ms are seen', async () => {
-    reply = (socket, id) => void delay(40).then(() => socket.write(withId(plain, id)))
+    reply = (socket, id) => void setTimeout(() => socket.write(withId(plain, id)), 40)
     const words = ['--requests', '64', '--connections', '32']
     const result = await runLoad(url, null, words)
     expect(result.faults).toBe(0)
@@ -154,7 +153,7 @@ describe.runIf(isBuilt)('load_client', () => {
   })
 
   test('interleaved differences are to the first target', async () => {
-    reply = (socket, id) => void delay(5).then(() => socket.write(withId(plain, id)))
+    reply = (socket, id) => void setTimeout(() => socket.write(withId(plain, id)), 5)
     const [direct, slow] = await runInterleaved([mockUrl, url], null, ['--requests', '20'])
     expect(direct).toMatchObject({ faults: 0, added_p50_ms: 0 })
     expect(slow?.faults).toBe(0)

@@ -13,6 +13,7 @@ import {
 export const ROOMS = [
   'cli.ts',
   'commands',
+  'bench',
   'sim',
   'config',
   'front',
