@@ -3,7 +3,6 @@
  * back by id after the owner has gone, and the refusals.
  */
 import { on } from 'node:events'
-import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { closeMailbox, MAIL_WORDS, openMailbox } from '../../src/native/mailbox.ts'
@@ -62,19 +61,26 @@ function open(mode: 'kept' | 'window', id: string) {
   return { log, calls }
 }
 
+/** Lets the event loop go round once. */
+function turn(): Promise<void> {
+  return new Promise(resolve => {
+    setImmediate(resolve)
+  })
+}
+
 /** Appends `count` events as an upstream that obeys pause; returns what it sent. */
 async function relay(log: ResponseLog, count: number, seed: number): Promise<string> {
   let sent = ''
   let state = seed
   for (let i = 0; i < count; i++) {
-    while (log.isPaused) await setImmediate()
+    while (log.isPaused) await turn()
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
     const text = `data: ${i} ${'x'.repeat((state >>> 16) % 900)}\n\n`
     const cut = (state >>> 8) % text.length
     log.append(latin1(text.slice(0, cut)))
     log.append(latin1(text.slice(cut)))
     sent += text
-    if (state % 3 === 0) await setImmediate()
+    if (state % 3 === 0) await turn()
   }
   return sent
 }
