@@ -31,7 +31,8 @@ export const nodeEntrySchema = z.strictObject({
     .optional()
     .describe(
       'Socket of the KV events of rank 0; rank r is at port + r. Left out: asked from the engine ' +
-        '(/kv_event_sources), else predictive mode. "none": predictive mode.',
+        '(/kv_event_sources), else predictive mode. "none": predictive mode. tcp://*:5557: the ' +
+        'gateway binds there, and the engine connects.',
     ),
   kv_replay: z
     .string()

@@ -12,7 +12,8 @@
  * nothing can be routed there; a 404 on it is an empty list.
  *
  * Endpoints of the configuration win over discovered ones. A wildcard host in a discovered
- * endpoint (`tcp://*:5557`) means "all my addresses" and is replaced by the host of the URL.
+ * endpoint (`tcp://*:5557`) means "all my addresses" and is replaced by the host of the URL; in a
+ * configured one it means that the gateway binds there and the engine connects.
  */
 import { z } from 'zod'
 import type { NodeEntry } from './config.ts'
@@ -23,10 +24,15 @@ import { type NodeMetrics, RANKS_MAX, readMetrics } from './scrape.ts'
 /** Served models and adapters of one node that are believed. */
 export const MODELS_MAX = 4096
 
+/** An endpoint on every address of a host; its port is captured. */
+const WILDCARD = /^tcp:\/\/(?:\*|0\.0\.0\.0|\[::\]|::):([0-9]+)$/
+
 export interface EventSource {
   readonly rank: number
   readonly endpoint: string
   readonly replayEndpoint: string | null
+  /** The engine connects to us. */
+  readonly binds: boolean
 }
 
 export interface NodeFacts {
@@ -95,8 +101,8 @@ export function readModels(reply: ProbeReply): readonly ServedModel[] | string {
 
 /** Replaces a host that means "every address of mine" by the host under which we know the node. */
 export function reachableEndpoint(endpoint: string, host: string): string {
-  const match = /^tcp:\/\/(\*|0\.0\.0\.0|\[::\]|::):([0-9]+)$/.exec(endpoint)
-  return match === null ? endpoint : `tcp://${host}:${match[2]}`
+  const match = WILDCARD.exec(endpoint)
+  return match === null ? endpoint : `tcp://${host}:${match[1]}`
 }
 
 /** vLLM's rule for data-parallel ranks: the port after the last colon rises by the rank. */
@@ -120,6 +126,7 @@ export function readSources(reply: ProbeReply, host: string): readonly EventSour
       rank,
       endpoint: reachableEndpoint(endpoint, host),
       replayEndpoint: replay === '' ? null : reachableEndpoint(replay, host),
+      binds: false,
     })
   }
   return sources.length === 0 ? null : sources.sort((a, b) => a.rank - b.rank)
@@ -133,6 +140,7 @@ function configuredSources(entry: NodeEntry, ranks: readonly number[]): EventSou
     rank,
     endpoint: endpointOfRank(events, rank),
     replayEndpoint: hasReplay ? endpointOfRank(replay, rank) : null,
+    binds: WILDCARD.test(events),
   }))
 }
 

@@ -29,8 +29,10 @@ import {
   type NodeState,
   type NodeView,
 } from './fleet_view.ts'
+import { KvCommands } from './kv_commands.ts'
 import { HashGroups, type KvFeed, type KvFeedReport } from './kv_feed.ts'
-import { type FleetLog, type KeeperSurroundings, NodeKeeper } from './node_keeper.ts'
+import { type KeeperSurroundings, NodeKeeper } from './node_keeper.ts'
+import type { FleetLog } from './node_ranks.ts'
 import type { Probe } from './probe.ts'
 import { SlotAllocator } from './slots.ts'
 
@@ -52,7 +54,7 @@ export interface FleetOptions {
   inFlightOf(slot: number): number
   /** Another process has the slot: hide its blocks, forget its predictions. Keep its load. */
   onSlotRestarted(slot: number): void
-  /** Nobody has the slot: hide, forget, clear its load. It may be given out again afterwards. */
+  /** Nobody has the slot: clear its load. It may be given out again afterwards. */
   onSlotFreed(slot: number): void
   onView(view: FleetView): void
 }
@@ -96,6 +98,7 @@ interface Member {
 export class Fleet {
   readonly #options: FleetOptions
   readonly #slots: SlotAllocator
+  readonly #kvCommands: KvCommands
   readonly #around: KeeperSurroundings
   readonly #members = new Map<string, Member>()
   #models: readonly ModelView[]
@@ -110,18 +113,18 @@ export class Fleet {
     this.#models = options.models
     this.#slots = new SlotAllocator(options.slotsMax)
     const { clock, probe, timings, log, kvFeed } = options
+    this.#kvCommands = new KvCommands(kvFeed, slot => options.onSlotRestarted(slot))
     this.#around = {
       clock,
       probe,
       timings,
       log,
-      kvFeed,
+      kvCommands: this.#kvCommands,
       hashGroups: new HashGroups(),
       allocateSlot: () => this.#slots.allocate(),
       retireSlot: slot => this.#retire(slot),
       prefixIndexFor: (model, blockSize) => options.prefixIndexFor(model, blockSize),
       inFlightOf: slot => options.inFlightOf(slot),
-      onSlotRestarted: slot => options.onSlotRestarted(slot),
       nextEpoch: () => ++this.#epoch,
       onChange: () => this.#publish(),
     }
@@ -258,13 +261,20 @@ export class Fleet {
     if (!this.#isCollecting) this.#collectLater()
   }
 
+  #free(slot: number): void {
+    this.#options.onSlotFreed(slot)
+    // Nothing of the slot is left to hide, but whoever gets it must not stay hidden.
+    this.#kvCommands.hide(slot)
+  }
+
   #collectLater(): void {
     this.#isCollecting = true
     const options = this.#options
     this.#cancelCollect = options.clock.after(COLLECT_INTERVAL_MS, () => {
       this.#isCollecting = false
-      const isIdle = (slot: number) => options.inFlightOf(slot) === 0
-      this.#slots.collect(options.clock.nowMs(), isIdle, slot => options.onSlotFreed(slot))
+      const isIdle = (slot: number) =>
+        options.inFlightOf(slot) === 0 && !this.#kvCommands.isBusy(slot)
+      this.#slots.collect(options.clock.nowMs(), isIdle, slot => this.#free(slot))
       if (this.#slots.restingCount > 0) this.#collectLater()
     })
   }

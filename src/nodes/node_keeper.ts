@@ -27,22 +27,13 @@ const CHECK_GAP_MS = 50
 /** Requests that a node on trial gets beside those it still has. */
 const TRIAL_REQUESTS_MAX = 2
 const NO_MODELS: readonly ServedModel[] = []
-/**
- * A feed that reports a restart again this soon (ms) is believed, but not asked to subscribe anew:
- * bounds what a sequence gone mad costs. A true restart is then seen by the next scrape.
- */
+/** The ranks of a node report one restart within this (ms); it counts once. */
 const RESTART_QUIET_MS = 500
-
-export interface FleetLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-}
 
 export interface KeeperSurroundings extends RankSurroundings {
   readonly clock: Clock
   readonly probe: Probe
   readonly timings: HealthTimings
-  readonly log: FleetLog
   inFlightOf(slot: number): number
   /** The next epoch of the fleet; epochs are unique, so a node added again has a new one. */
   nextEpoch(): number
@@ -167,14 +158,12 @@ export class NodeKeeper {
     // A report of a subscription that has ended is about a process that is known to be gone.
     if (!this.ranks.isSubscribed(report.slot)) return
     this.ranks.reported(report.slot, report.state)
-    if (report.restarted) {
-      const ageMs = this.#around.clock.nowMs() - this.#restartedAtMs
-      if (ageMs < RESTART_QUIET_MS) {
-        this.ranks.clearBlocks()
-      } else {
-        this.#restarted('KV sequence ran backwards')
-        void this.#rediscover()
-      }
+    const ageMs = this.#around.clock.nowMs() - this.#restartedAtMs
+    if (report.restarted && ageMs >= RESTART_QUIET_MS) {
+      // The feed has dropped this slot's blocks by itself; the other ranks died with it.
+      this.ranks.clearBlocks(report.slot)
+      this.#newProcess('KV sequence ran backwards')
+      void this.#rediscover()
     }
     this.#around.onChange()
   }
@@ -286,6 +275,10 @@ export class NodeKeeper {
   /** Drops what is known of the old process; the caller asks the new one. */
   #restarted(how: string): void {
     this.ranks.dropBlocks()
+    this.#newProcess(how)
+  }
+
+  #newProcess(how: string): void {
     this.#isUnknown = true
     this.#epoch = this.#around.nextEpoch()
     this.#restartedAtMs = this.#around.clock.nowMs()
@@ -317,7 +310,8 @@ export class NodeKeeper {
   async #scraped(metrics: NodeMetrics): Promise<void> {
     const facts = this.#facts
     if (facts === null) return
-    const isReplaced = facts.metrics !== null && isOtherProcess(facts.metrics, metrics)
+    const isReplaced =
+      !this.#isUnknown && facts.metrics !== null && isOtherProcess(facts.metrics, metrics)
     if (isReplaced) this.#restarted('metrics of another process')
     this.#facts = { ...facts, metrics }
     this.#metricsAtMs = this.#around.clock.nowMs()

@@ -9,16 +9,21 @@
  */
 import type { NodeFacts } from './discovery.ts'
 import type { RankView } from './fleet_view.ts'
-import type { HashGroups, KvFeed, KvSubscription } from './kv_feed.ts'
+import type { KvCommands } from './kv_commands.ts'
+import type { HashGroups, KvFeedState, KvSubscription } from './kv_feed.ts'
+
+export interface FleetLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
 
 export interface RankSurroundings {
+  readonly log: FleetLog
   allocateSlot(): number | null
   retireSlot(slot: number): void
   /** The index of a base model and block size. */
   prefixIndexFor(baseModel: string, blockSize: number): number
-  /** Hides a slot's blocks at once and forgets its predictions. */
-  onSlotRestarted(slot: number): void
-  readonly kvFeed: KvFeed
+  readonly kvCommands: KvCommands
   readonly hashGroups: HashGroups
 }
 
@@ -27,7 +32,7 @@ interface Held {
   readonly slot: number
   /** What the subscription was made from; empty = none. */
   planKey: string
-  state: 'live' | 'degraded'
+  state: KvFeedState
 }
 
 type RankPlan = Omit<KvSubscription, 'slot' | 'hashGroup'>
@@ -63,7 +68,7 @@ export class NodeRanks {
   }
 
   get kvEvents(): 'live' | 'degraded' | 'none' {
-    if (this.#indexId === 0) return 'none'
+    if (this.#held.every(held => held.state === 'none')) return 'none'
     return this.#held.every(held => held.state === 'live') ? 'live' : 'degraded'
   }
 
@@ -89,22 +94,27 @@ export class NodeRanks {
   /** Another process has the slots now: hides their blocks and ends the subscriptions. */
   dropBlocks(): void {
     for (const held of this.#held) {
-      this.#surroundings.onSlotRestarted(held.slot)
+      this.#surroundings.kvCommands.hide(held.slot)
       this.#unsubscribe(held)
     }
     this.#indexId = 0
   }
 
-  /** The engine emptied its caches: hides the blocks, keeps the subscriptions. */
-  clearBlocks(): void {
-    for (const held of this.#held) {
-      this.#surroundings.onSlotRestarted(held.slot)
-      if (held.planKey !== '') this.#surroundings.kvFeed.clear(held.slot)
+  /**
+   * The caches are empty: hides the blocks and keeps the subscriptions. The blocks of `cleared`, if
+   * given, were dropped by the feed already, which may have stored new ones since.
+   */
+  clearBlocks(cleared: number | null = null): void {
+    const { kvCommands } = this.#surroundings
+    for (const { slot, planKey } of this.#held) {
+      if (slot === cleared) continue
+      kvCommands.hide(slot)
+      if (planKey !== '') void kvCommands.clear(slot)
     }
   }
 
   /** What the KV feed says of a slot. */
-  reported(slot: number, state: 'live' | 'degraded'): void {
+  reported(slot: number, state: KvFeedState): void {
     const held = this.#held.find(one => one.slot === slot)
     if (held !== undefined) held.state = state
   }
@@ -120,7 +130,7 @@ export class NodeRanks {
       if (ranks.includes(held.rank)) {
         stay.push(held)
       } else {
-        this.#surroundings.onSlotRestarted(held.slot)
+        this.#surroundings.kvCommands.hide(held.slot)
         this.#unsubscribe(held)
         this.#surroundings.retireSlot(held.slot)
       }
@@ -130,7 +140,7 @@ export class NodeRanks {
       if (stay.some(held => held.rank === rank)) continue
       const slot = this.#surroundings.allocateSlot()
       if (slot === null) isComplete = false
-      else stay.push({ rank, slot, planKey: '', state: 'degraded' })
+      else stay.push({ rank, slot, planKey: '', state: 'none' })
     }
     this.#held = stay.sort((a, b) => a.rank - b.rank)
     const views = stay.map(({ rank, slot }) => ({ rank, slot }))
@@ -153,10 +163,10 @@ export class NodeRanks {
         this.#unsubscribe(held)
         continue
       }
-      const { rank, endpoint, replayEndpoint } = source
+      const { rank, endpoint, replayEndpoint, binds } = source
       this.#indexId = this.#surroundings.prefixIndexFor(model, blockSize)
       const { nodeId, indexId } = { nodeId: this.#nodeId, indexId: this.#indexId }
-      const plan = { nodeId, rank, indexId, blockSize, model, endpoint, replayEndpoint }
+      const plan = { nodeId, rank, indexId, blockSize, model, endpoint, replayEndpoint, binds }
       this.#resubscribe(held, plan, facts.version, hashAlgorithm)
     }
   }
@@ -165,16 +175,20 @@ export class NodeRanks {
     const planKey = JSON.stringify([plan, version, algorithm])
     if (planKey === held.planKey) return
     this.#unsubscribe(held)
-    const { hashGroups, kvFeed } = this.#surroundings
-    const hashGroup = hashGroups.groupOf(plan.model, plan.blockSize, version, algorithm)
+    const { hashGroups, kvCommands, log } = this.#surroundings
+    const { nodeId, rank, model, blockSize } = plan
+    const hashGroup = hashGroups.groupOf(model, blockSize, version, algorithm)
     held.planKey = planKey
-    kvFeed.subscribe({ ...plan, slot: held.slot, hashGroup })
+    void kvCommands.subscribe({ ...plan, slot: held.slot, hashGroup }).then(failure => {
+      // The rank stays routable by predictions; the next restart or discovery tries again.
+      if (failure !== null) log.warn({ node: nodeId, rank, failure }, 'no KV events')
+    })
   }
 
   #unsubscribe(held: Held): void {
     if (held.planKey === '') return
     held.planKey = ''
-    held.state = 'degraded'
-    this.#surroundings.kvFeed.unsubscribe(held.slot)
+    held.state = 'none'
+    void this.#surroundings.kvCommands.unsubscribe(held.slot)
   }
 }

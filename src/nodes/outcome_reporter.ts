@@ -6,8 +6,8 @@
  *                                           ok after a failure: one message (it ends the row)
  *                                           failure: one message, at most 20 a node and 100 ms
  *
- * A node that the view shows as out is expected to fail, on every thread: the first `ok` of its trial
- * is reported by whichever thread gets it.
+ * A node that the view shows as out is expected to fail, on every thread: the first `ok` of its
+ * trial is reported by whichever thread gets it.
  *
  * While the window is full both kinds are dropped together, so the order of what is sent stays
  * true: an `ok` that ends a row is never lost between two failures that arrive.

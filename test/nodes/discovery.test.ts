@@ -68,8 +68,18 @@ function source(port: number): object {
 describe('readSources', () => {
   test('reads the answer of vLLM 0.32, sorted by rank', () => {
     expect(readSources(answer({ '1': source(5558), '0': source(5557) }), '10.0.0.1')).toEqual([
-      { rank: 0, endpoint: 'tcp://10.0.0.1:5557', replayEndpoint: 'tcp://10.0.0.1:5657' },
-      { rank: 1, endpoint: 'tcp://10.0.0.1:5558', replayEndpoint: 'tcp://10.0.0.1:5658' },
+      {
+        rank: 0,
+        endpoint: 'tcp://10.0.0.1:5557',
+        replayEndpoint: 'tcp://10.0.0.1:5657',
+        binds: false,
+      },
+      {
+        rank: 1,
+        endpoint: 'tcp://10.0.0.1:5558',
+        replayEndpoint: 'tcp://10.0.0.1:5658',
+        binds: false,
+      },
     ])
   })
 
@@ -125,8 +135,18 @@ describe('discover', () => {
     const found = await ask({ '/v1/models': MODELS, '/metrics': answer(rankLines(2)) }, entry)
     if (found.kind === 'failed') throw new Error(found.reason)
     expect(found.facts.sources).toEqual([
-      { rank: 0, endpoint: 'tcp://10.0.0.1:5557', replayEndpoint: 'tcp://10.0.0.1:5657' },
-      { rank: 1, endpoint: 'tcp://10.0.0.1:5558', replayEndpoint: 'tcp://10.0.0.1:5658' },
+      {
+        rank: 0,
+        endpoint: 'tcp://10.0.0.1:5557',
+        replayEndpoint: 'tcp://10.0.0.1:5657',
+        binds: false,
+      },
+      {
+        rank: 1,
+        endpoint: 'tcp://10.0.0.1:5558',
+        replayEndpoint: 'tcp://10.0.0.1:5658',
+        binds: false,
+      },
     ])
     expect(found.facts.isPartial).toBe(false)
   })
@@ -141,6 +161,13 @@ describe('discover', () => {
     expect(await ask(replies, { kv_events: 'none' })).toMatchObject({ facts: { sources: null } })
     expect(await ask(replies)).toMatchObject({
       facts: { sources: [{ endpoint: 'tcp://10.0.0.1:1' }] },
+    })
+  })
+
+  test('a configured wildcard is bound here, for engines that connect', async () => {
+    const found = await ask({ '/v1/models': MODELS }, { kv_events: 'tcp://*:5557' })
+    expect(found).toMatchObject({
+      facts: { sources: [{ endpoint: 'tcp://*:5557', binds: true }] },
     })
   })
 

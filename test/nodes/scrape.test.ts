@@ -2,8 +2,21 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isOtherProcess, type NodeMetrics, RANKS_MAX, readMetrics } from '../../src/nodes/scrape.ts'
 
+const CACHE_LABELS = [
+  '_block_size_resolved="True"',
+  'block_size="32"',
+  'enable_prefix_caching="True"',
+  'engine="0"',
+  'hash_block_size="None"',
+  'kv_cache_dtype_skip_layers="[]"',
+  'num_gpu_blocks="256"',
+  'num_gpu_blocks_override="256"',
+  'prefix_caching_hash_algo="sha256_cbor"',
+  'prefix_match_unit="None"',
+]
+
 /** As vLLM 0.32.0 wrote them, shortened. */
-const REAL = `# HELP process_start_time_seconds Start time of the process since unix epoch in seconds.
+const REAL = `# HELP process_start_time_seconds Start time of the process since unix epoch.
 # TYPE process_start_time_seconds gauge
 process_start_time_seconds 1.79526585149e+09
 vllm:num_requests_running{engine="0",model_name="tiny"} 2.0
@@ -18,7 +31,7 @@ vllm:prefix_cache_queries_created{engine="0",model_name="tiny"} 1.79526590398356
 vllm:prompt_tokens_total{engine="0",model_name="tiny"} 56.0
 vllm:generation_tokens_total{engine="0",model_name="tiny"} 16.0
 vllm:time_to_first_token_seconds_bucket{engine="0",le="0.001",model_name="tiny"} 0.0
-vllm:cache_config_info{_block_size_resolved="True",block_size="32",enable_prefix_caching="True",engine="0",hash_block_size="None",kv_cache_dtype_skip_layers="[]",num_gpu_blocks="256",num_gpu_blocks_override="256",prefix_caching_hash_algo="sha256_cbor",prefix_match_unit="None"} 1.0
+vllm:cache_config_info{${CACHE_LABELS.join(',')}} 1.0
 `
 
 function state(name: string, value: number): string {

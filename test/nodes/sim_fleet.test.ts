@@ -60,7 +60,7 @@ describe('a fleet of simulated nodes', () => {
     expect(JSON.parse(listModels(bench.fleet.view)).data).toHaveLength(2)
   })
 
-  test('an old engine gets its sockets from the configuration and a hash group a rank', async () => {
+  test('an old engine has its sockets from the configuration and a hash group a rank', async () => {
     const node = await simNode({ era: 'E7', ranks: 2 })
     const [kv_events, kv_replay] = [node.kvEvents[0], node.kvReplay[0]]
     const bench = newBench()
