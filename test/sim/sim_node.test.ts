@@ -1,8 +1,10 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { SimNodeOptions } from '../../src/sim/config.ts'
 import { type SimNode, startSimNode } from '../../src/sim/sim_node.ts'
 import { ReplayClient } from './event_client.ts'
-import { answer, chat, until } from './node_client.ts'
+import { answer, chat, post, until } from './node_client.ts'
 
 const nodes: SimNode[] = []
 
@@ -118,4 +120,49 @@ describe('a simulated node', () => {
     await expect(stalled).rejects.toThrow()
     expect((await chat(node)).status).toBe(200)
   })
+
+  it('closes an idle connection after the time that uvicorn takes', async () => {
+    const node = await start({ keepAliveMs: 50 })
+    const socket = connect(Number(new URL(node.url).port), '127.0.0.1')
+    const closed = new Promise(resolve => socket.once('end', resolve))
+    socket.write('GET /health HTTP/1.1\r\nhost: x\r\n\r\n')
+    const [head] = await once(socket, 'data')
+    expect(String(head)).toContain('HTTP/1.1 200 OK')
+    expect(node.openSockets).toBe(1)
+    await closed
+  })
+
+  it('keeps what it was sent, byte for byte', async () => {
+    const node = await start()
+    const body = '{"model" : "sim","messages":[{"role":"user","content":"\\u0041"}],"x":1.0,"x":2}'
+    const headers = { 'content-type': 'application/json', 'X-Mine': 'a' }
+    await fetch(`${node.url}/v1/chat/completions?a=b`, { method: 'POST', headers, body })
+    const [seen] = node.requests
+    expect(seen?.body.toString()).toBe(body)
+    expect(seen?.url).toBe('/v1/chat/completions?a=b')
+    expect(seen?.rawHeaders).toContain('a')
+  })
+
+  it('asks for its key under /v1 only', async () => {
+    const node = await start({ apiKey: 'secret' })
+    expect((await chat(node)).status).toBe(401)
+    expect((await chat(node, {}, { headers: { authorization: 'Bearer secret' } })).status).toBe(200)
+    expect((await fetch(`${node.url}/health`)).status).toBe(200)
+  })
+
+  it('continues a conversation that it remembers', async () => {
+    const node = await start({ blockSize: 4 })
+    const input = 'hello there my good old friend'
+    const ask = async (extra: object): Promise<{ id: string; usage: ResponseUsage }> =>
+      JSON.parse(await (await post(node, '/v1/responses', { input, ...extra })).text())
+    const first = await ask({ max_output_tokens: 20 })
+    const again = await ask({ previous_response_id: first.id, max_output_tokens: 20 })
+    expect(again.usage.input_tokens_details.cached_tokens).toBeGreaterThan(first.usage.input_tokens)
+    expect((await fetch(`${node.url}/v1/responses/${first.id}`)).status).toBe(200)
+  })
 })
+
+interface ResponseUsage {
+  readonly input_tokens: number
+  readonly input_tokens_details: { readonly cached_tokens: number }
+}
