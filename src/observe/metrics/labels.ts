@@ -77,7 +77,6 @@ export const RETRY_REASONS = [
   'queue_full',
   'empty_stream',
 ] as const
-export type RetryReason = (typeof RETRY_REASONS)[number]
 export const RETRY = indexOf(RETRY_REASONS)
 
 /** Why the chosen node was chosen. */
@@ -96,30 +95,22 @@ export const ROUTE_REASONS = [
   /** The request names state that one node holds. */
   'pinned',
 ] as const
-export type RouteReason = (typeof ROUTE_REASONS)[number]
 export const ROUTE = indexOf(ROUTE_REASONS)
 
 /** Where an exchange stood when its client left. */
 export const ABORT_PHASES = ['queue', 'prefill', 'decode'] as const
-export type AbortPhase = (typeof ABORT_PHASES)[number]
 export const ABORT = indexOf(ABORT_PHASES)
 
-/** The permitted edits of a request body or head; docs/http-api.md describes each. */
+/** The permitted edits of a request, in the order of prompt/edits.ts; docs/http-api.md says why. */
 export const EDITS = [
   'kv_transfer_params',
   'ec_transfer_params',
-  'kv_cache_report_mode',
-  'vllm_xargs',
-  'cache_salt',
-  'priority',
   'request_id',
+  'kv_cache_report_mode',
+  'priority',
+  'cache_salt',
   'session_id',
-  'include_usage',
-  'model_alias',
-  'headers',
 ] as const
-export type Edit = (typeof EDITS)[number]
-export const EDIT = indexOf(EDITS)
 
 /** Why a prompt was keyed by its text although its model has a tokenizer. */
 export const FALLBACK_REASONS = [
@@ -129,17 +120,14 @@ export const FALLBACK_REASONS = [
   'timeout',
   'error',
 ] as const
-export type FallbackReason = (typeof FALLBACK_REASONS)[number]
 export const FALLBACK = indexOf(FALLBACK_REASONS)
 
 /** How a prompt got its keys. */
 export const PROMPT_SOURCES = ['memo', 'pool', 'tokens', 'text', 'none'] as const
-export type PromptSource = (typeof PROMPT_SOURCES)[number]
 export const PROMPT = indexOf(PROMPT_SOURCES)
 
 /** What the gateway saw of a node while it carried a request. */
 export const OUTCOMES = ['ok', 'refused', 'reset', 'timeout', 'status5xx'] as const
-export type Outcome = (typeof OUTCOMES)[number]
 export const OUTCOME = indexOf(OUTCOMES)
 
 export const RELOAD_OUTCOMES = ['applied', 'unchanged', 'rejected'] as const

@@ -15,6 +15,7 @@ export const ROOMS = [
   'commands',
   'bench',
   'sim',
+  'bench',
   'config',
   'front',
   'api',
