@@ -37,7 +37,6 @@ const PROBES_OPEN_MAX = 10
 const REQUEST_EVERY_MS = 20
 const REQUEST_TIMEOUT_MS = 300
 const SLOTS = 12
-const DONE = Promise.resolve(null)
 
 function body(value: unknown): ProbeReply {
   const text = typeof value === 'string' ? value : JSON.stringify(value)
@@ -150,7 +149,6 @@ export class Simulation {
           this.#hidden.delete(slot)
           const node = this.#nodes.get(nodeId)
           if (node !== undefined) this.#blocks.set(slot, { node, process: node.process })
-          return DONE
         },
         clear: slot => this.#cleared(slot),
         unsubscribe: slot => this.#cleared(slot),
@@ -285,10 +283,9 @@ export class Simulation {
     this.outs += view.nodes.filter(node => node.state === 'unhealthy').length
   }
 
-  #cleared(slot: number): Promise<null> {
+  #cleared(slot: number): void {
     this.#blocks.delete(slot)
     this.#hidden.delete(slot)
-    return DONE
   }
 
   #hide(slot: number): void {
