@@ -64,7 +64,7 @@ const BLOCK_SIZE_DEFAULT = 16
 const NONE: readonly Place[] = []
 
 /** Whole blocks of a prompt that an engine may reuse: the last token is always computed. */
-export function matchedTokensMax(promptTokens: number, blockSize: number): number {
+function matchedTokensMax(promptTokens: number, blockSize: number): number {
   return promptTokens < 1 ? 0 : Math.floor((promptTokens - 1) / blockSize) * blockSize
 }
 

@@ -41,7 +41,7 @@ export interface Policy {
 }
 
 /** Seen by every policy: the one with fewer requests in flight, then less to prefill; 0 = equal. */
-export function compareLoad(a: Candidate, b: Candidate): number {
+function compareLoad(a: Candidate, b: Candidate): number {
   return a.running - b.running || a.queuedPrefillTokens - b.queuedPrefillTokens
 }
 
