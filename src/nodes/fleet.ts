@@ -29,6 +29,7 @@ import {
   type NodeState,
   type NodeView,
 } from './fleet_view.ts'
+import { KvCommands } from './kv_commands.ts'
 import { HashGroups, type KvFeed, type KvFeedReport } from './kv_feed.ts'
 import { type KeeperSurroundings, NodeKeeper } from './node_keeper.ts'
 import type { FleetLog } from './node_ranks.ts'
@@ -97,6 +98,7 @@ interface Member {
 export class Fleet {
   readonly #options: FleetOptions
   readonly #slots: SlotAllocator
+  readonly #kvCommands: KvCommands
   readonly #around: KeeperSurroundings
   readonly #members = new Map<string, Member>()
   #models: readonly ModelView[]
@@ -111,18 +113,18 @@ export class Fleet {
     this.#models = options.models
     this.#slots = new SlotAllocator(options.slotsMax)
     const { clock, probe, timings, log, kvFeed } = options
+    this.#kvCommands = new KvCommands(kvFeed, slot => options.onSlotRestarted(slot))
     this.#around = {
       clock,
       probe,
       timings,
       log,
-      kvFeed,
+      kvCommands: this.#kvCommands,
       hashGroups: new HashGroups(),
       allocateSlot: () => this.#slots.allocate(),
       retireSlot: slot => this.#retire(slot),
       prefixIndexFor: (model, blockSize) => options.prefixIndexFor(model, blockSize),
       inFlightOf: slot => options.inFlightOf(slot),
-      onSlotRestarted: slot => options.onSlotRestarted(slot),
       nextEpoch: () => ++this.#epoch,
       onChange: () => this.#publish(),
     }
@@ -198,14 +200,6 @@ export class Fleet {
     }
   }
 
-  /** A slot could not be subscribed; its rank is routed by predictions. */
-  kvFeedFailed(slot: number, failure: string): void {
-    for (const { keeper } of this.#members.values()) {
-      if (!keeper.ranks.has(slot)) continue
-      this.#options.log.warn({ node: keeper.id, slot, failure }, 'no KV events')
-    }
-  }
-
   start(): void {
     this.#isStarted = true
     for (const { keeper } of this.#members.values()) keeper.start()
@@ -267,13 +261,20 @@ export class Fleet {
     if (!this.#isCollecting) this.#collectLater()
   }
 
+  #free(slot: number): void {
+    this.#options.onSlotFreed(slot)
+    // Nothing of the slot is left to hide, but whoever gets it must not stay hidden.
+    this.#kvCommands.hide(slot)
+  }
+
   #collectLater(): void {
     this.#isCollecting = true
     const options = this.#options
     this.#cancelCollect = options.clock.after(COLLECT_INTERVAL_MS, () => {
       this.#isCollecting = false
-      const isIdle = (slot: number) => options.inFlightOf(slot) === 0
-      this.#slots.collect(options.clock.nowMs(), isIdle, slot => options.onSlotFreed(slot))
+      const isIdle = (slot: number) =>
+        options.inFlightOf(slot) === 0 && !this.#kvCommands.isBusy(slot)
+      this.#slots.collect(options.clock.nowMs(), isIdle, slot => this.#free(slot))
       if (this.#slots.restingCount > 0) this.#collectLater()
     })
   }

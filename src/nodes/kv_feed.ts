@@ -25,18 +25,17 @@ export interface KvSubscription {
   readonly hashGroup: number
 }
 
-/**
- * Commands to the writer of the index; those of one slot are done one after the other. A hidden
- * slot (`onSlotRestarted`) stays hidden until the writer clears it, so each of the three clears it
- * in the index: otherwise its new blocks would never be seen.
- */
+/** Resolves to null when it is done, else to what prevented it, in words. */
+export type KvFeedResult = Promise<string | null>
+
+/** Commands to the writer of the index. Each is done when its promise resolves. */
 export interface KvFeed {
-  /** Clears the slot, then follows its events from the start of what can be replayed. */
-  subscribe(subscription: KvSubscription): void
-  /** Clears the slot and keeps its place in the sequence: the engine has emptied its caches. */
-  clear(slot: number): void
+  /** Follows the events of a slot from the start of what can be replayed. */
+  subscribe(subscription: KvSubscription): KvFeedResult
+  /** Drops the slot's blocks and keeps its place in the sequence: the caches were emptied. */
+  clear(slot: number): KvFeedResult
   /** Ends the subscription and removes all blocks of the slot. */
-  unsubscribe(slot: number): void
+  unsubscribe(slot: number): KvFeedResult
 }
 
 /** `none`: nothing was announced so far; `degraded`: batches are missing. */

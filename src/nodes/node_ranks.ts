@@ -9,7 +9,8 @@
  */
 import type { NodeFacts } from './discovery.ts'
 import type { RankView } from './fleet_view.ts'
-import type { HashGroups, KvFeed, KvFeedState, KvSubscription } from './kv_feed.ts'
+import type { KvCommands } from './kv_commands.ts'
+import type { HashGroups, KvFeedState, KvSubscription } from './kv_feed.ts'
 
 export interface FleetLog {
   info(fields: object, message: string): void
@@ -22,9 +23,7 @@ export interface RankSurroundings {
   retireSlot(slot: number): void
   /** The index of a base model and block size. */
   prefixIndexFor(baseModel: string, blockSize: number): number
-  /** Hides a slot's blocks at once and forgets its predictions. */
-  onSlotRestarted(slot: number): void
-  readonly kvFeed: KvFeed
+  readonly kvCommands: KvCommands
   readonly hashGroups: HashGroups
 }
 
@@ -95,7 +94,7 @@ export class NodeRanks {
   /** Another process has the slots now: hides their blocks and ends the subscriptions. */
   dropBlocks(): void {
     for (const held of this.#held) {
-      this.#surroundings.onSlotRestarted(held.slot)
+      this.#surroundings.kvCommands.hide(held.slot)
       this.#unsubscribe(held)
     }
     this.#indexId = 0
@@ -106,10 +105,11 @@ export class NodeRanks {
    * given, were dropped by the feed already, which may have stored new ones since.
    */
   clearBlocks(cleared: number | null = null): void {
+    const { kvCommands } = this.#surroundings
     for (const { slot, planKey } of this.#held) {
       if (slot === cleared) continue
-      this.#surroundings.onSlotRestarted(slot)
-      if (planKey !== '') this.#surroundings.kvFeed.clear(slot)
+      kvCommands.hide(slot)
+      if (planKey !== '') void kvCommands.clear(slot)
     }
   }
 
@@ -130,7 +130,7 @@ export class NodeRanks {
       if (ranks.includes(held.rank)) {
         stay.push(held)
       } else {
-        this.#surroundings.onSlotRestarted(held.slot)
+        this.#surroundings.kvCommands.hide(held.slot)
         this.#unsubscribe(held)
         this.#surroundings.retireSlot(held.slot)
       }
@@ -175,16 +175,20 @@ export class NodeRanks {
     const planKey = JSON.stringify([plan, version, algorithm])
     if (planKey === held.planKey) return
     this.#unsubscribe(held)
-    const { hashGroups, kvFeed } = this.#surroundings
-    const hashGroup = hashGroups.groupOf(plan.model, plan.blockSize, version, algorithm)
+    const { hashGroups, kvCommands, log } = this.#surroundings
+    const { nodeId, rank, model, blockSize } = plan
+    const hashGroup = hashGroups.groupOf(model, blockSize, version, algorithm)
     held.planKey = planKey
-    kvFeed.subscribe({ ...plan, slot: held.slot, hashGroup })
+    void kvCommands.subscribe({ ...plan, slot: held.slot, hashGroup }).then(failure => {
+      // The rank stays routable by predictions; the next restart or discovery tries again.
+      if (failure !== null) log.warn({ node: nodeId, rank, failure }, 'no KV events')
+    })
   }
 
   #unsubscribe(held: Held): void {
     if (held.planKey === '') return
     held.planKey = ''
     held.state = 'none'
-    this.#surroundings.kvFeed.unsubscribe(held.slot)
+    void this.#surroundings.kvCommands.unsubscribe(held.slot)
   }
 }

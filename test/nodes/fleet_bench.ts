@@ -24,6 +24,8 @@ export class FleetBench {
   readonly inFlight = new Map<number, number>()
   readonly fleet: Fleet
   readonly probe = new HttpProbe()
+  /** What the feed answers to a subscription. */
+  failure: string | null = null
 
   constructor(options: Partial<FleetOptions> = {}) {
     this.fleet = new Fleet({
@@ -42,9 +44,10 @@ export class FleetBench {
         subscribe: subscription => {
           this.calls.push(`subscribe ${subscription.slot}`)
           this.subscriptions.push(subscription)
+          return Promise.resolve(this.failure)
         },
-        clear: slot => void this.calls.push(`clear ${slot}`),
-        unsubscribe: slot => void this.calls.push(`unsubscribe ${slot}`),
+        clear: slot => this.#told(`clear ${slot}`),
+        unsubscribe: slot => this.#told(`unsubscribe ${slot}`),
       },
       onSlotRestarted: slot => void this.calls.push(`restarted ${slot}`),
       onSlotFreed: slot => void this.calls.push(`freed ${slot}`),
@@ -55,6 +58,11 @@ export class FleetBench {
       ...options,
     })
     this.fleet.start()
+  }
+
+  #told(call: string): Promise<null> {
+    this.calls.push(call)
+    return Promise.resolve(null)
   }
 
   async close(): Promise<void> {

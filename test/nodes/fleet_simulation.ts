@@ -37,6 +37,7 @@ const PROBES_OPEN_MAX = 10
 const REQUEST_EVERY_MS = 20
 const REQUEST_TIMEOUT_MS = 300
 const SLOTS = 12
+const DONE = Promise.resolve(null)
 
 function body(value: unknown): ProbeReply {
   const text = typeof value === 'string' ? value : JSON.stringify(value)
@@ -149,6 +150,7 @@ export class Simulation {
           this.#hidden.delete(slot)
           const node = this.#nodes.get(nodeId)
           if (node !== undefined) this.#blocks.set(slot, { node, process: node.process })
+          return DONE
         },
         clear: slot => this.#cleared(slot),
         unsubscribe: slot => this.#cleared(slot),
@@ -283,9 +285,10 @@ export class Simulation {
     this.outs += view.nodes.filter(node => node.state === 'unhealthy').length
   }
 
-  #cleared(slot: number): void {
+  #cleared(slot: number): Promise<null> {
     this.#blocks.delete(slot)
     this.#hidden.delete(slot)
+    return DONE
   }
 
   #hide(slot: number): void {
