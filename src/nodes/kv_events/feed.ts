@@ -8,7 +8,7 @@
  * `onCrash`, after which the index is no longer written. `close` must be awaited before exit.
  */
 import { Worker } from 'node:worker_threads'
-import type { KvFeed, KvFeedReport, KvFeedResult, KvSubscription } from '../kv_feed.ts'
+import type { KvFeed, KvFeedReport, KvSubscription } from '../kv_feed.ts'
 import type { FeedCommand, FeedMessage, SourceReport } from './protocol.ts'
 
 export type { FeedCounters, SourceReport } from './protocol.ts'
@@ -17,6 +17,8 @@ export interface FeedOptions {
   /** State changes and restarts, as they are seen. */
   readonly onReport: (report: KvFeedReport) => void
   readonly onCrash: (error: Error) => void
+  /** The compiled thread; tests that run from source name the one in dist/. */
+  readonly workerUrl?: URL
 }
 
 type Answer = Exclude<FeedMessage, { kind: 'report' }>
@@ -38,16 +40,16 @@ export class KvEventFeed implements KvFeed {
     this.#isClosed = false
   }
 
-  async subscribe(subscription: KvSubscription): KvFeedResult {
+  async subscribe(subscription: KvSubscription): Promise<string | null> {
     this.#start()
     return failureOf(await this.#ask(id => ({ kind: 'subscribe', id, subscription })))
   }
 
-  async clear(slot: number): KvFeedResult {
+  async clear(slot: number): Promise<string | null> {
     return failureOf(await this.#ask(id => ({ kind: 'clear', id, slot })))
   }
 
-  async unsubscribe(slot: number): KvFeedResult {
+  async unsubscribe(slot: number): Promise<string | null> {
     return failureOf(await this.#ask(id => ({ kind: 'unsubscribe', id, slot })))
   }
 
@@ -67,7 +69,7 @@ export class KvEventFeed implements KvFeed {
 
   #start(): void {
     if (this.#worker !== null || this.#isClosed) return
-    const worker = new Worker(new URL('./worker.js', import.meta.url))
+    const worker = new Worker(this.#options.workerUrl ?? new URL('./worker.js', import.meta.url))
     this.#worker = worker
     this.#exited = new Promise(resolve => {
       worker.once('exit', () => {
