@@ -15,6 +15,7 @@
 import type { Clock } from './clock.ts'
 import type { FleetView, NodeOutcome, NodeView, OutcomeKind } from './fleet_view.ts'
 
+/** Length of a window of the message limit below (ms). */
 const WINDOW_MS = 100
 /** Messages per node and window; bounds what a storm of server errors costs the main thread. */
 const WINDOW_MESSAGES_MAX = 20

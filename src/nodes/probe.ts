@@ -13,7 +13,7 @@ import { SOCKET_IDLE_MS } from './sockets.ts'
 
 /** Sockets per node for checks, scrapes and discovery; a hung /metrics holds one of them. */
 const PROBE_CONNECTIONS_MAX = 4
-/** Largest body read from a control path, in bytes; some 140 × a /metrics page of one rank. */
+/** Largest body read from a control path, in bytes; a hundred /metrics pages of one rank. */
 export const PROBE_BODY_BYTES_MAX = 8 * 1024 * 1024
 
 export type ProbeReply =

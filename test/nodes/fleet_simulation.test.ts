@@ -7,7 +7,7 @@ const SOUND: SimulationOptions = {
   clientErrorAs: 'ok',
   hasTraffic: true,
 }
-const SEEDS = 12
+const SEEDS = 8
 const DURATION_MS = 60_000
 
 async function violationsOf(seed: number, options: SimulationOptions): Promise<string[]> {
