@@ -31,12 +31,14 @@ export interface LogReader {
   onHead(head: LogHead): void
   /**
    * Bytes in order. `wholeEnd` is the offset in `chunk` just after the last event that ended in
-   * it, 0 if none did (`json`: the chunk's length). The chunk is valid during the call only.
+   * it, 0 if none did (`json`: the chunk's length). `classes` are those of the events that ended
+   * in it, or-ed, so that a writer can end the stream in the same send as its last event; they are
+   * 0 for bytes that were stored meanwhile. The chunk is valid during the call only.
    *
    * The bytes are taken in any case. False: no more for now; the reader says `ready` later. A
    * `ready` during this call counts for nothing.
    */
-  onBytes(chunk: Uint8Array, wholeEnd: number): boolean
+  onBytes(chunk: Uint8Array, wholeEnd: number, classes: number): boolean
   onEnd(end: LogEnd): void
 }
 

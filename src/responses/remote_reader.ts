@@ -102,7 +102,7 @@ export class RemoteReader {
     }
     if ((status & LOG_HAS_HEAD) !== 0) this.#readHead()
     if (size > 0 && !this.#isGone) {
-      this.#isWanting = this.#reader.onBytes(scratch.subarray(0, size), wholeEnd)
+      this.#isWanting = this.#reader.onBytes(scratch.subarray(0, size), wholeEnd, 0)
     }
     if (this.#isGone) return false
     if ((status & LOG_ENDED) !== 0) {

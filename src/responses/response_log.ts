@@ -163,7 +163,7 @@ export class ResponseLog {
     for (let i = 0; i < count; i++) {
       const follower = followers[i]
       if (follower === undefined || follower.isGone || follower.isLagging) continue
-      if (follower.reader.onBytes(chunk, wholeEnd) || follower.isGone) continue
+      if (follower.reader.onBytes(chunk, wholeEnd, classes) || follower.isGone) continue
       follower.isLagging = true
       follower.position = this.#bytes
       this.#lagging++
@@ -285,7 +285,7 @@ export class ResponseLog {
       const size = fact(FACT_SIZE)
       const wholeEnd = fact(FACT_WHOLE_END)
       follower.position += size
-      isWanting = follower.reader.onBytes(scratch.subarray(0, size), wholeEnd)
+      isWanting = follower.reader.onBytes(scratch.subarray(0, size), wholeEnd, 0)
     }
     returnScratch(scratch)
     this.#callDepth--
