@@ -23,6 +23,7 @@
 import assert from 'node:assert/strict'
 import type { OperatingError } from '../errors.ts'
 import type { FleetView, NodeView } from '../nodes/fleet_view.ts'
+import type { RouteReason } from '../observe/metrics/labels.ts'
 import { Admission, type WaitBoard, type Waiter } from './admission.ts'
 import { announces, Candidates, type MatchedPrompt, type RouteRequest } from './candidates.ts'
 import type { Clock } from './clock.ts'
@@ -59,9 +60,6 @@ export type MatchPrefix = (
   outDepths: Uint32Array,
   outIndexDepths: Uint32Array,
 ) => number
-
-export const ROUTE_REASONS = ['prefix', 'spill', 'cold', 'unkeyed', 'turn'] as const
-export type RouteReason = (typeof ROUTE_REASONS)[number]
 
 export interface Placement {
   readonly node: NodeView

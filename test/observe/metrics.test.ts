@@ -78,17 +78,17 @@ describe('exposition', () => {
 
   test('node counters carry the name of the node that has the slot now', () => {
     const { thread, metrics } = oneThread()
-    metrics.addNode(N.kvEvents, 7, 40)
+    metrics.addNode(N.kvBlocks, 7, 40)
     metrics.addNodeFor(N.nodeOutcomes, 7, OUTCOMES.length, OUTCOME.reset, 2)
-    metrics.addNode(N.kvEvents, SLOTS_MAX, 1)
+    metrics.addNode(N.kvBlocks, SLOTS_MAX, 1)
     const slots = [{ slot: 7, node: 'a:8000', rank: 1 }]
     const page = renderMetrics({ threads: [thread], slots, samples: [] })
-    expect(seriesOn(page, 'warmpath_kv_events_total{node="a:8000",rank="1"}')).toBe(40)
+    expect(seriesOn(page, 'warmpath_kv_blocks_total{node="a:8000",rank="1"}')).toBe(40)
     const reset = 'warmpath_node_outcomes_total{node="a:8000",rank="1",outcome="reset"}'
     expect(seriesOn(page, reset)).toBe(2)
     clearSlotMetrics([thread], 7)
     const cleared = renderMetrics({ threads: [thread], slots, samples: [] })
-    expect(seriesOn(cleared, 'warmpath_kv_events_total{node="a:8000",rank="1"}')).toBe(0)
+    expect(seriesOn(cleared, 'warmpath_kv_blocks_total{node="a:8000",rank="1"}')).toBe(0)
     expect(seriesOn(cleared, reset)).toBe(null)
   })
 

@@ -179,7 +179,7 @@ export const NODE_COUNTERS = {
     values: OUTCOMES,
   }),
   kvBatches: nodeCounter('kv_batches', 'KV-event batches applied.'),
-  kvEvents: nodeCounter('kv_events', 'KV events applied.'),
+  kvBlocks: nodeCounter('kv_blocks', 'Blocks stored and removed by KV events.'),
   kvBadEvents: nodeCounter('kv_bad_events', 'KV events dropped because they could not be read.'),
   kvGaps: nodeCounter('kv_gaps', 'Gaps seen in the sequence of KV-event batches.'),
   kvReplays: nodeCounter('kv_replays', 'Replays asked from the engine.'),

@@ -87,13 +87,10 @@ export const ROUTE_REASONS = [
   'spill',
   /** No eligible node holds a block of the prompt. */
   'cold',
-  /** The endpoint or the policy places by load alone. */
-  'load',
-  'round_robin',
-  /** Only one node was eligible. */
-  'only',
-  /** The request names state that one node holds. */
-  'pinned',
+  /** There was nothing to compare: the endpoint or the prompt cannot be keyed. */
+  'unkeyed',
+  /** The policy takes turns. */
+  'turn',
 ] as const
 export const ROUTE = indexOf(ROUTE_REASONS)
 

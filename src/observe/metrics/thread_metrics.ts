@@ -11,7 +11,7 @@
  *     metrics.add(M.retriesDenied, 1)
  *     metrics.addFor(M.retries, RETRY.refused, 1)
  *     metrics.countRequest(ENDPOINT.chat, 200)
- *     metrics.addNode(N.kvEvents, slot, 12)
+ *     metrics.addNode(N.kvBlocks, slot, 12)
  *     metrics.observe(H.firstTokenSeconds, 0.031)
  *     metrics.set(G.waiting, queue.length)
  */
