@@ -26,6 +26,7 @@ const KINDS = {
   invalid_api_key: { status: 401, type: INVALID, isPassing: false },
   forbidden: { status: 403, type: INVALID, isPassing: false },
   unknown_url: { status: 404, type: INVALID, isPassing: false },
+  node_not_found: { status: 404, type: INVALID, isPassing: false },
   model_not_found: { status: 404, type: INVALID, isPassing: false },
   method_not_allowed: { status: 405, type: INVALID, isPassing: false },
   length_required: { status: 411, type: INVALID, isPassing: false },

@@ -26,8 +26,3 @@ export const timeoutsSchema = z
   .describe('Limits of time; there is no limit for a whole request.')
 
 export type TimeoutsConfig = z.output<typeof timeoutsSchema>
-
-export interface TimeoutConfig {
-  readonly firstByteMs: number
-  readonly betweenBytesMs: number
-}

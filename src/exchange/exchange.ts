@@ -1,0 +1,395 @@
+/**
+ * An exchange: the run of one request to one response log.
+ *
+ *     keying ──► placing ──► waiting ──► asking ──► relaying ──► finished
+ *        │          ▲  │        │          │            │
+ *        │          │  └────────┘          │            └─ first byte sent: no retry any more
+ *        │          └──── retry elsewhere ─┘
+ *        └────────────────────── any state ──► finish(reason), exactly once
+ *
+ * - *keying*: the prompt's chain keys, at once for text-keyed prompts and memo hits, else after one
+ *   hop to the prompt pool.
+ * - *placing*: the router names a (node, rank) and grants a lease, or the exchange waits for one.
+ * - *asking*: dispatched; the reply's head is held until its first bytes, so that a failure up to
+ *   there can be retried on another node. A 429 or 5xx is read whole (it is small) and retried when
+ *   the rules allow, else passed on as it came.
+ * - *relaying*: each chunk is appended to the log, which hands it to its readers in the same turn.
+ *
+ * `finish` alone releases the lease, stops the attempt, ends the log, writes metrics and the log
+ * line. Costs per exchange: this object, an attempt, a log and a lease; per chunk: one native scan.
+ */
+import assert from 'node:assert/strict'
+import type { ErrorCode } from '../errors.ts'
+import { OperatingError } from '../errors.ts'
+import { EVENT_DONE, EVENT_TERMINAL } from '../native/event_scanner.ts'
+import type { OutcomeKind } from '../nodes/fleet_view.ts'
+import type { FinishReason } from '../observe/metrics/labels.ts'
+import type { PromptKeys } from '../prompt/keyer.ts'
+import type { LogEnd, LogReader, UpstreamFlow } from '../responses/log_reader.ts'
+import { ResponseLog } from '../responses/response_log.ts'
+import type { Waiter } from '../routing/admission.ts'
+import type { RouteRequest } from '../routing/candidates.ts'
+import type { Attempts, RetryCause } from '../routing/retry_budget.ts'
+import type { Placement, Waiting } from '../routing/router.ts'
+import type { AttemptListener, Breakage, NodeHeaders } from './attempt.ts'
+import { Attempt } from './attempt.ts'
+import type { Timed } from './deadlines.ts'
+import type { ExchangeFacts } from './record.ts'
+import { hasElsewhere, isQueueFull, outcomeOf, STATUS_BODY_BYTES_MAX } from './refusal.ts'
+import type { ExchangeRequest } from './request.ts'
+import type { ExchangeThread } from './thread.ts'
+import { upstreamHeaders } from './upstream_headers.ts'
+import { Tail } from './usage.ts'
+
+type State = 'keying' | 'placing' | 'waiting' | 'asking' | 'relaying' | 'finished'
+
+interface Head {
+  readonly status: number
+  readonly headers: NodeHeaders
+}
+
+/** Who waits for the answer: the reader of the log, and the place for an error before any byte. */
+export interface Asker extends LogReader {
+  /** It has not taken all that it was given. */
+  readonly isLagging: boolean
+  /** Attaches itself to the log. */
+  follow(log: ResponseLog): void
+  /** Nothing was sent yet and nothing will come: answer with this error. */
+  refuse(error: OperatingError): void
+}
+
+/** How the router's refusals are counted. */
+const REFUSED_AS: Partial<Record<ErrorCode, FinishReason>> = {
+  slow_down: 'queue_full',
+  server_is_overloaded: 'queue_timeout',
+  model_not_found: 'refused',
+}
+
+export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
+  readonly request: ExchangeRequest
+  readonly facts: ExchangeFacts
+  deadlineMs = Infinity
+  readonly #thread: ExchangeThread
+  readonly #asker: Asker
+  readonly #attempts: Attempts
+  #state: State = 'keying'
+  #route: RouteRequest
+  /** Ids of nodes that failed this request. */
+  readonly #tried: string[] = []
+  #attempt: Attempt | null = null
+  #head: Head | null = null
+  /** Pieces of a 429 or 5xx reply that may yet be retried. */
+  #refusal: Buffer[] | null = null
+  #refusalBytes = 0
+  #log: ResponseLog | null = null
+  readonly #tail = new Tail()
+  #sawDone = false
+  #stopKeying: (() => void) | null = null
+  #waiter: Waiter | null = null
+
+  constructor(thread: ExchangeThread, request: ExchangeRequest, asker: Asker) {
+    this.#thread = thread
+    this.request = request
+    this.#asker = asker
+    this.#attempts = thread.router.retries.begin()
+    this.#route = { model: request.model, prompt: null, promptTokens: 0, skipsCache: false }
+    this.facts = thread.recorder.begin(request)
+  }
+
+  get isFinished(): boolean {
+    return this.#state === 'finished'
+  }
+
+  /** Name of the node that answers, once one does. */
+  get nodeId(): string | null {
+    return this.#attempt?.placement.node.id ?? null
+  }
+
+  start(): void {
+    this.#thread.deadlines.watch(this)
+    const stop = this.#thread.keyPrompt(this.request, keys => this.#keyed(keys))
+    if (this.#state === 'keying') this.#stopKeying = stop
+  }
+
+  /** The client has gone: the work is cancelled at every stage. */
+  leave(): void {
+    if (this.#log !== null) this.#log.detach(this.#asker)
+    else if (!this.isFinished) this.finish('client_gone')
+  }
+
+  #keyed(keys: PromptKeys | null): void {
+    if (this.#state !== 'keying') return
+    this.#stopKeying = null
+    if (keys !== null) {
+      const { promptTokens } = keys
+      this.facts.promptTokens = promptTokens
+      this.#route = { ...this.#route, prompt: keys, promptTokens }
+    }
+    this.#place()
+  }
+
+  #place(): void {
+    this.#state = 'placing'
+    const placed = this.#thread.router.place(this.#route, this.#tried, this)
+    switch (placed.kind) {
+      case 'placed':
+        return this.#dispatch(placed.placement)
+      case 'waiting':
+        this.#state = 'waiting'
+        this.#waiter = placed.waiter
+        this.facts.waitedFromMs ||= this.#thread.now()
+        return
+      case 'refused':
+        return this.refused(placed.error)
+    }
+  }
+
+  /** Part of Waiting: a place has become free. */
+  placed(placement: Placement): void {
+    this.#waiter = null
+    this.#dispatch(placement)
+  }
+
+  /** Part of Waiting: there is no place, or none became free in time. */
+  refused(error: OperatingError): void {
+    this.#waiter = null
+    this.#refuse(REFUSED_AS[error.code] ?? 'no_node', error)
+  }
+
+  #dispatch(placement: Placement): void {
+    const { facts, request } = this
+    this.#state = 'asking'
+    facts.placed(placement, this.#thread.now())
+    this.#thread.recorder.routed(placement, facts.promptTokens)
+    this.deadlineMs = facts.dispatchedMs + this.#thread.timeouts.firstByteMs
+    this.#head = null
+    this.#refusal = null
+    this.#attempt = new Attempt(placement, this)
+    this.#thread.sockets.dispatch(
+      placement.node,
+      {
+        method: request.method,
+        path: request.target,
+        headers: upstreamHeaders(request, placement, this.#thread.forwardsAuthorization()),
+        body: request.method === 'POST' ? request.bytes : null,
+      },
+      this.#attempt,
+    )
+  }
+
+  onHead(attempt: Attempt, status: number, headers: NodeHeaders): void {
+    if (attempt !== this.#attempt) return
+    this.#head = { status, headers }
+    this.facts.status = status
+    if (status >= 500 || status === 429) this.#refusal = []
+    else this.deadlineMs = this.#thread.now() + this.#thread.timeouts.firstByteMs
+  }
+
+  onData(attempt: Attempt, chunk: Buffer): void {
+    if (attempt !== this.#attempt) return
+    if (this.#refusal !== null) return this.#collectRefusal(chunk)
+    if (this.#state === 'asking') {
+      if (this.#isEmptyStream(chunk)) return this.#failed('reset')
+      this.#openLog()
+    }
+    this.#append(chunk)
+  }
+
+  #append(chunk: Buffer): void {
+    const log = this.#log
+    if (log === null) return
+    this.deadlineMs = this.#thread.now() + this.#thread.timeouts.betweenBytesMs
+    this.#tail.push(chunk)
+    const flags = log.append(chunk)
+    if ((flags & EVENT_TERMINAL) === 0) return
+    if ((flags & EVENT_DONE) !== 0) this.#sawDone = true
+    if (!this.isFinished) this.finish('complete')
+  }
+
+  /** The log begins with the reply's first bytes: up to here another node could be asked. */
+  #openLog(): void {
+    const head = this.#head
+    assert(head !== null && this.#attempt !== null)
+    this.#state = 'relaying'
+    this.facts.firstByteMs = this.#thread.now()
+    this.#attempt.placement.lease.firstToken()
+    const type = head.headers['content-type']
+    const isSse = typeof type === 'string' && type.startsWith('text/event-stream')
+    const log = new ResponseLog({
+      kind: isSse ? 'sse' : 'json',
+      mode: 'window',
+      tenant: this.request.tenant.id,
+      bytesMax: this.#thread.logLimits.keptBytesMax,
+      lagBytesMax: this.#thread.logLimits.lagBytesMax,
+      upstream: this,
+    })
+    this.#log = log
+    this.#asker.follow(log)
+    log.head(head)
+  }
+
+  /** vLLM can send `[DONE]` alone when it dies before the first token: nothing was answered. */
+  #isEmptyStream(chunk: Buffer): boolean {
+    if (this.request.endpoint.completion !== 'done' || chunk.length > 32) return false
+    return chunk.toString('latin1').trim() === 'data: [DONE]'
+  }
+
+  onDone(attempt: Attempt): void {
+    if (attempt !== this.#attempt || this.isFinished) return
+    if (this.#refusal !== null) return this.#refused()
+    if (this.#state === 'asking') this.#openLog()
+    const isStream = this.#log?.kind === 'sse'
+    if (isStream && this.request.endpoint.completion === 'done' && !this.#sawDone) {
+      return this.finish('truncated', 'the node ended its stream early')
+    }
+    if (isStream && this.request.endpoint.completion === 'terminal') {
+      return this.finish('truncated', 'the node ended its stream without a terminal event')
+    }
+    this.finish('complete')
+  }
+
+  onBroken(attempt: Attempt, breakage: Breakage): void {
+    if (attempt !== this.#attempt || this.isFinished) return
+    this.#failed(breakage)
+  }
+
+  #collectRefusal(chunk: Buffer): void {
+    this.#refusal?.push(chunk)
+    this.#refusalBytes += chunk.length
+    if (this.#refusalBytes > STATUS_BODY_BYTES_MAX) this.#passRefusal()
+  }
+
+  /** A 429 or 5xx has been read whole: another node, or the reply as it came. */
+  #refused(): void {
+    const status = this.#head?.status ?? 500
+    const isFull = status === 503 && isQueueFull(Buffer.concat(this.#refusal ?? []))
+    this.#report(outcomeOf(status, isFull))
+    if (this.#retry(isFull ? 'queue_full' : 'status')) return
+    this.#passRefusal()
+    if (!this.isFinished) this.finish('complete')
+  }
+
+  #passRefusal(): void {
+    const pieces = this.#refusal ?? []
+    this.#refusal = null
+    this.#openLog()
+    for (const piece of pieces) this.#append(piece)
+  }
+
+  #failed(breakage: Breakage): void {
+    this.#report(breakage)
+    if (this.#state === 'relaying') {
+      return this.finish('truncated', 'the node failed in the middle of its answer')
+    }
+    if (this.#retry(breakage)) return
+    if (breakage === 'timeout') {
+      const message = 'the node did not answer in time'
+      return this.#refuse('timeout', new OperatingError('upstream_timeout', message))
+    }
+    const message = `the node's connection broke (${breakage})`
+    this.#refuse('node_failed', new OperatingError('upstream_error', message))
+  }
+
+  /**
+   * Gives the attempt's place back and tries elsewhere; false when the rules forbid it. A reset
+   * may also be a kept socket that the node closed meanwhile: with no other node, it asks again.
+   */
+  #retry(cause: RetryCause): boolean {
+    const attempt = this.#attempt
+    assert(attempt !== null)
+    const { id } = attempt.placement.node
+    const hasOther = hasElsewhere(this.#thread.view(), this.request.model, [...this.#tried, id])
+    if (!hasOther && cause !== 'reset') return false
+    if (!this.#attempts.mayRetry(cause)) return false
+    if (hasOther) this.#tried.push(id)
+    this.facts.retries++
+    this.#thread.recorder.retried(cause)
+    attempt.abandon()
+    attempt.placement.lease.release()
+    this.#attempt = null
+    this.#refusal = null
+    this.#refusalBytes = 0
+    this.#place()
+    return true
+  }
+
+  #report(kind: OutcomeKind): void {
+    const placement = this.#attempt?.placement
+    if (placement === undefined) return
+    this.#thread.recorder.outcome(placement, kind)
+    this.#thread.report(placement.node, kind)
+  }
+
+  /** Part of Timed: the node was silent for too long. */
+  expire(): void {
+    this.deadlineMs = Infinity
+    if (this.#state === 'asking') return this.#failed('timeout')
+    if (this.#state !== 'relaying') return
+    this.#report('timeout')
+    this.finish('timeout', 'the node fell silent in the middle of its answer')
+  }
+
+  pause(): void {
+    // A client that reads slowly is not a silent node.
+    this.deadlineMs = Infinity
+    this.#attempt?.pause()
+  }
+
+  resume(): void {
+    this.deadlineMs = this.#thread.now() + this.#thread.timeouts.betweenBytesMs
+    this.#attempt?.resume()
+  }
+
+  /** The last reader has gone. */
+  abandoned(): void {
+    if (!this.isFinished) this.finish(this.#asker.isLagging ? 'slow_reader' : 'client_gone')
+  }
+
+  /** The process ends before this exchange did. */
+  shutDown(): void {
+    if (this.isFinished) return
+    const message = 'the gateway is shutting down'
+    if (this.#state === 'relaying') return this.finish('draining', message)
+    this.#refuse('draining', new OperatingError('draining', message))
+  }
+
+  #refuse(reason: FinishReason, error: OperatingError): void {
+    this.facts.status = error.status
+    this.finish(reason)
+    this.#asker.refuse(error)
+  }
+
+  /**
+   * The one way out. `fault` tells the readers why a reply that had begun did not become whole.
+   */
+  finish(reason: FinishReason, fault?: string): void {
+    assert(this.#state !== 'finished', `exchange ${this.request.id} finished twice`)
+    this.#state = 'finished'
+    this.#thread.deadlines.release(this)
+    this.#stopKeying?.()
+    this.#waiter?.cancel()
+    const attempt = this.#attempt
+    if (attempt !== null) {
+      if (reason === 'complete') {
+        this.#report('ok')
+        attempt.mute()
+      } else {
+        attempt.abandon()
+      }
+      attempt.placement.lease.release()
+    }
+    const log = this.#log
+    if (log !== null) {
+      this.facts.bytes = log.bytes
+      this.facts.events = log.events
+      log.end(endOf(reason, fault))
+      log.close()
+    }
+    this.#thread.recorder.finish(this.facts, reason, this.#tail)
+  }
+}
+
+function endOf(reason: FinishReason, fault: string | undefined): LogEnd {
+  if (fault !== undefined) return { kind: 'failed', reason: fault }
+  return { kind: reason === 'complete' ? 'complete' : 'cancelled' }
+}

@@ -1,0 +1,167 @@
+/**
+ * What an exchange leaves behind: counters, histograms and one log line, all written by `finish`.
+ *
+ * Times are milliseconds of the thread's monotonic clock; 0 means "not reached". Nothing here is
+ * done per chunk or per event.
+ */
+
+import type { OutcomeKind } from '../nodes/fleet_view.ts'
+import { logExchange, roundMs } from '../observe/exchange_log.ts'
+import type { Log } from '../observe/log.ts'
+import type { Endpoint, FinishReason } from '../observe/metrics/labels.ts'
+import {
+  ABORT,
+  ENDPOINT,
+  FINISH,
+  OUTCOME,
+  OUTCOMES,
+  RETRY,
+  ROUTE,
+} from '../observe/metrics/labels.ts'
+import { G, H, M, N } from '../observe/metrics/layout.ts'
+import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
+import type { RetryCause } from '../routing/retry_budget.ts'
+import type { Placement } from '../routing/router.ts'
+import type { ExchangeRequest } from './request.ts'
+import type { Tail } from './usage.ts'
+
+/** What is known of one exchange; every field is set in the constructor, in one order. */
+export class ExchangeFacts {
+  readonly request: ExchangeRequest
+  readonly startedMs: number
+  /** First entry into the wait queue, and the time spent there in all. */
+  waitedFromMs = 0
+  queuedMs = 0
+  dispatchedMs = 0
+  firstByteMs = 0
+  /** Status for the client; 0 when it left before one was known. */
+  status = 0
+  retries = 0
+  promptTokens = 0
+  bytes = 0
+  events = 0
+  placement: Placement | null = null
+
+  constructor(request: ExchangeRequest, startedMs: number) {
+    this.request = request
+    this.startedMs = startedMs
+  }
+
+  placed(placement: Placement, nowMs: number): void {
+    this.placement = placement
+    this.dispatchedMs = nowMs
+    if (this.waitedFromMs === 0) return
+    this.queuedMs += nowMs - this.waitedFromMs
+    this.waitedFromMs = 0
+  }
+}
+
+export class Recorder {
+  readonly #metrics: ThreadMetrics
+  readonly #log: Log
+  readonly #now: () => number
+  #running = 0
+
+  constructor(metrics: ThreadMetrics, log: Log, now: () => number) {
+    this.#metrics = metrics
+    this.#log = log
+    this.#now = now
+  }
+
+  begin(request: ExchangeRequest): ExchangeFacts {
+    this.#metrics.set(G.exchanges, ++this.#running)
+    this.#metrics.add(M.requestBytes, request.bytes.length)
+    return new ExchangeFacts(request, this.#now())
+  }
+
+  /** A request that never became an exchange. */
+  refused(endpoint: Endpoint, status: number): void {
+    this.#metrics.countRequest(ENDPOINT[endpoint], status)
+    this.#metrics.addFor(M.finishes, FINISH.refused, 1)
+  }
+
+  routed(placement: Placement, promptTokens: number): void {
+    const metrics = this.#metrics
+    metrics.addFor(M.routed, ROUTE[placement.reason], 1)
+    metrics.add(M.promptTokens, promptTokens)
+    metrics.add(M.predictedCachedTokens, placement.predictedTokens)
+    metrics.add(M.indexCachedTokens, placement.indexTokens)
+    metrics.add(M.uncachedTokens, promptTokens - placement.predictedTokens)
+  }
+
+  outcome(placement: Placement, kind: OutcomeKind): void {
+    this.#metrics.addNodeFor(N.nodeOutcomes, placement.slot, OUTCOMES.length, OUTCOME[kind], 1)
+  }
+
+  retried(cause: RetryCause): void {
+    this.#metrics.addFor(M.retries, RETRY[cause], 1)
+  }
+
+  finish(facts: ExchangeFacts, reason: FinishReason, tail: Tail): void {
+    const metrics = this.#metrics
+    const { endpoint } = facts.request
+    const totalMs = this.#now() - facts.startedMs
+    metrics.set(G.exchanges, --this.#running)
+    metrics.countRequest(ENDPOINT[endpoint.name], facts.status)
+    metrics.addFor(M.finishes, FINISH[reason], 1)
+    metrics.add(M.responseBytes, facts.bytes)
+    metrics.add(M.events, facts.events)
+    metrics.observe(H.requestSeconds, totalMs / 1000)
+    if (facts.queuedMs > 0) metrics.observe(H.queueSeconds, facts.queuedMs / 1000)
+    if (facts.dispatchedMs > 0) {
+      const upstreamMs = facts.startedMs + totalMs - facts.dispatchedMs
+      metrics.observe(H.upstreamSeconds, upstreamMs / 1000)
+      metrics.observe(H.overheadSeconds, overheadMs(facts) / 1000)
+    }
+    if (facts.firstByteMs > 0) {
+      metrics.observe(H.firstTokenSeconds, (facts.firstByteMs - facts.startedMs) / 1000)
+    }
+    if (reason === 'client_gone') this.#countAbort(facts)
+    if (reason === 'slow_reader') metrics.add(M.slowReadersCut, 1)
+    this.#finishUsage(facts, reason, tail, totalMs)
+  }
+
+  #countAbort(facts: ExchangeFacts): void {
+    const phase = facts.firstByteMs > 0 ? 'decode' : facts.dispatchedMs > 0 ? 'prefill' : 'queue'
+    this.#metrics.addFor(M.aborts, ABORT[phase], 1)
+  }
+
+  #finishUsage(facts: ExchangeFacts, reason: FinishReason, tail: Tail, totalMs: number): void {
+    const { request, placement } = facts
+    const usage = facts.firstByteMs > 0 ? tail.usage() : null
+    if (usage !== null) {
+      this.#metrics.add(M.reportedPromptTokens, usage.promptTokens)
+      this.#metrics.add(M.reportedCompletionTokens, usage.outputTokens)
+      if (usage.cachedTokens > 0) this.#metrics.add(M.reportedCachedTokens, usage.cachedTokens)
+    }
+    const isCachedKnown = usage !== null && usage.cachedTokens >= 0
+    logExchange(this.#log, {
+      id: request.id,
+      tenant: request.tenant.name,
+      endpoint: request.endpoint.name,
+      model: request.model,
+      node: placement?.node.id ?? null,
+      rank: placement?.rank ?? null,
+      status: facts.status,
+      reason,
+      stream: facts.events > 0,
+      prompt_tokens: usage?.promptTokens ?? (facts.promptTokens || null),
+      predicted_cached: placement?.predictedTokens ?? null,
+      index_cached: placement?.indexTokens ?? null,
+      reported_cached: isCachedKnown ? usage.cachedTokens : null,
+      ttft_ms: facts.firstByteMs > 0 ? roundMs(facts.firstByteMs - facts.startedMs) : null,
+      total_ms: roundMs(totalMs),
+      queue_ms: roundMs(facts.queuedMs),
+      overhead_ms: facts.dispatchedMs > 0 ? roundMs(overheadMs(facts)) : 0,
+      retries: facts.retries,
+      request_bytes: request.bytes.length,
+      response_bytes: facts.bytes,
+      events: facts.events,
+    })
+  }
+}
+
+/** What the gateway added before the last dispatch, without the wait for a place. */
+function overheadMs(facts: ExchangeFacts): number {
+  return Math.max(0, facts.dispatchedMs - facts.startedMs - facts.queuedMs)
+}

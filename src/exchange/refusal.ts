@@ -1,0 +1,43 @@
+/**
+ * What a node's refusal means: a full queue, a fault of the node, or the client's own business.
+ *
+ * vLLM answers a full queue (`--max-num-queued-reqs`) with 503 before it has done any work:
+ * `{"error":{"message":"The engine is currently busy…","type":"Service Unavailable",…}}`. Such a
+ * request may go to another node at once, and the node is not unhealthy for it. Other 5xx count
+ * against the node's breaker; 4xx, 429 included, never do.
+ */
+
+import type { FleetView } from '../nodes/fleet_view.ts'
+
+/** Bytes of a 429 or 5xx body that are read before the reply is passed on instead of retried. */
+export const STATUS_BODY_BYTES_MAX = 65_536
+
+export function isQueueFull(body: Buffer): boolean {
+  try {
+    const decoded: unknown = JSON.parse(body.toString('utf8'))
+    if (typeof decoded !== 'object' || decoded === null || !('error' in decoded)) return false
+    const { error } = decoded
+    if (typeof error !== 'object' || error === null || !('type' in error)) return false
+    return error.type === 'Service Unavailable'
+  } catch {
+    return false
+  }
+}
+
+export function outcomeOf(status: number, isFull: boolean): 'status5xx' | 'ok' {
+  return status >= 500 && !isFull ? 'status5xx' : 'ok'
+}
+
+/** True when a healthy node that has not failed this request serves the model. */
+export function hasElsewhere(
+  view: FleetView,
+  model: string | null,
+  tried: readonly string[],
+): boolean {
+  return view.nodes.some(
+    node =>
+      node.state === 'healthy' &&
+      !tried.includes(node.id) &&
+      (model === null || node.models.some(served => served.id === model)),
+  )
+}
