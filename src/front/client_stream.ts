@@ -1,0 +1,303 @@
+/**
+ * Writes a response log to an HTTP client: the log's most common reader.
+ *
+ *     log.append ──► onBytes ──► end of the turn: cork { head once, whole events, end } ──► socket
+ *                                  │ write() false: the bytes are queued, take no more
+ *                                  ▼
+ *                                onWritable ──► log.ready(this), which feeds the backlog
+ *
+ * Three shapes leave here:
+ * - **sse**: only whole events are written; the rest of a chunk waits for its end, so that an
+ *   error event can always be appended to a stream that was cut. An event longer than
+ *   `EVENT_HELD_BYTES_MAX` is passed on in pieces instead of being held.
+ * - **plain with a length**: one `end` when the body fits one chunk, else `tryEnd`, whose
+ *   unsent rest waits here for `onWritable`.
+ * - **plain without a length**: chunked, as it comes.
+ *
+ * Rules of uWS that this file keeps: status, headers and first bytes in one cork; every write
+ * corked; `onWritable` registered once at the start of a stream and always writing (an empty cork
+ * when there is nothing), because otherwise the queued rest is not sent; nothing is called on
+ * `res` once the client has gone. A client that takes nothing for 10–12 s is cut by uWS itself.
+ *
+ * Cost: one send for what one read of the node's socket brought, and no allocation but a copy of
+ * an event's piece that had to wait. `onBytes` says "no more" one chunk late, because the socket is
+ * asked at the end of the turn; a turn brings 64 KiB at most.
+ */
+import type { HttpResponse } from 'uWebSockets.js'
+import { errorEvent } from '../api/error_event.ts'
+import { OperatingError } from '../errors.ts'
+import type { Asker } from '../exchange/exchange.ts'
+import type { EndpointFacts } from '../exchange/request.ts'
+import { EVENT_TERMINAL } from '../native/event_scanner.ts'
+import type { LogEnd, LogHead } from '../responses/log_reader.ts'
+import type { ResponseLog } from '../responses/response_log.ts'
+import type { Flushable } from './flush_queue.ts'
+import { flushSoon } from './flush_queue.ts'
+import type { Connection } from './reply.ts'
+import { errorAnswer, reply, statusLine } from './reply.ts'
+
+/** Bytes of an incomplete event that are held back; an error event needs a whole one before it. */
+export const EVENT_HELD_BYTES_MAX = 65_536
+
+/** Headers of a node that concern its own connection or that the front writes itself. */
+const OWN_HEADERS = new Set([
+  'connection',
+  'keep-alive',
+  'transfer-encoding',
+  'te',
+  'trailer',
+  'upgrade',
+  'proxy-authenticate',
+  'proxy-connection',
+  'server',
+  'date',
+  'content-length',
+  'x-request-id',
+])
+const SSE_HEADERS = new Set(['content-type', 'cache-control', 'x-accel-buffering'])
+
+export interface StreamFacts {
+  readonly endpoint: EndpointFacts
+  readonly requestId: string
+  /** Name of the node that answered, where the client may know it. */
+  nodeId(): string | null
+}
+
+type Shape = 'sse' | 'sized' | 'chunked'
+
+export class ClientStream implements Asker, Flushable {
+  readonly #connection: Connection
+  readonly #res: HttpResponse
+  readonly #facts: StreamFacts
+  #log: ResponseLog | null = null
+  #head: LogHead | null = null
+  #shape: Shape = 'chunked'
+  #length = 0
+  #isHeadSent = false
+  #isEnding = false
+  #isLagging = false
+  /** What comes now is stored bytes in the log's own buffer, which is used again after the call. */
+  #isFed = false
+  /** The piece of an event whose end has not come. */
+  #held: Uint8Array | null = null
+  /** What `tryEnd` has not taken yet, and the offset of its first byte in the body. */
+  #unsent: Uint8Array | null = null
+  #unsentOffset = 0
+  #isWatchingWritable = false
+  /** Bytes that the next flush writes, and further pieces of the same turn. */
+  #out: Uint8Array | null = null
+  #more: Uint8Array[] | null = null
+  #isMarked = false
+  readonly #writeNow: () => void
+
+  constructor(connection: Connection, facts: StreamFacts) {
+    this.#connection = connection
+    this.#res = connection.res
+    this.#facts = facts
+    this.#writeNow = () => this.#writeCorked()
+  }
+
+  /** The client takes less than the node gives. */
+  get isLagging(): boolean {
+    return this.#isLagging
+  }
+
+  /** Nothing of a log was sent: the gateway's own error, in the client's dialect. */
+  refuse(error: OperatingError): void {
+    const { requestId, endpoint } = this.#facts
+    reply(this.#connection, errorAnswer(error, { dialect: endpoint.dialect, requestId }))
+  }
+
+  /** Reads `log` from now on. */
+  follow(log: ResponseLog): void {
+    this.#log = log
+    this.#isFed = true
+    log.attach(this)
+    this.#isFed = false
+  }
+
+  onHead(head: LogHead): void {
+    this.#head = head
+    const type = head.headers['content-type']
+    const length = head.headers['content-length']
+    if (typeof type === 'string' && type.startsWith('text/event-stream')) this.#shape = 'sse'
+    else if (typeof length === 'string') this.#shape = 'sized'
+    if (this.#shape === 'sized') this.#length = Number(length)
+  }
+
+  onBytes(chunk: Uint8Array, wholeEnd: number, flags: number): boolean {
+    if (this.#connection.isGone) return false
+    if (this.#isFed) chunk = Buffer.from(chunk)
+    if (this.#shape === 'sse') return this.#writeEvents(chunk, wholeEnd, flags)
+    if (this.#shape === 'sized') return this.#writeSized(chunk)
+    return this.#write(chunk)
+  }
+
+  onEnd(end: LogEnd): void {
+    if (this.#connection.isGone) return
+    if (end.kind === 'complete') {
+      if (this.#unsent !== null) return
+      this.#isEnding = true
+      this.#write(this.#held)
+      return
+    }
+    this.#break(end)
+  }
+
+  #writeEvents(chunk: Uint8Array, wholeEnd: number, flags: number): boolean {
+    let bytes = wholeEnd === chunk.length ? chunk : chunk.subarray(0, wholeEnd)
+    if (this.#held !== null && wholeEnd > 0) {
+      bytes = Buffer.concat([this.#held, bytes])
+      this.#held = null
+    }
+    if (wholeEnd < chunk.length) this.#hold(chunk.subarray(wholeEnd))
+    if ((flags & EVENT_TERMINAL) !== 0) this.#isEnding = true
+    return bytes.length === 0 ? !this.#isLagging : this.#write(bytes)
+  }
+
+  /** Keeps a copy of an event's first piece, or lets go of it when it has grown too long. */
+  #hold(piece: Uint8Array): void {
+    const held = this.#held === null ? Buffer.from(piece) : Buffer.concat([this.#held, piece])
+    if (held.length <= EVENT_HELD_BYTES_MAX) {
+      this.#held = held
+      return
+    }
+    this.#held = null
+    this.#write(held)
+  }
+
+  #writeSized(chunk: Uint8Array): boolean {
+    if (!this.#isHeadSent && chunk.length === this.#length) {
+      this.#isEnding = true
+      return this.#write(chunk)
+    }
+    this.#watchWritable()
+    this.#unsent = chunk
+    this.#unsentOffset = this.#isHeadSent ? this.#res.getWriteOffset() : 0
+    this.#res.cork(() => {
+      if (!this.#isHeadSent) this.#writeHead()
+      this.#tryRest(0)
+    })
+    return this.#unsent === null
+  }
+
+  /** Gives `tryEnd` what is left after `skip` bytes of `#unsent`; copies what must wait. */
+  #tryRest(skip: number): void {
+    const rest = this.#unsent as Uint8Array // the callers have just set or checked it
+    const [isTaken, isDone] = this.#res.tryEnd(skip > 0 ? rest.subarray(skip) : rest, this.#length)
+    if (isDone) {
+      this.#connection.isGone = true
+      this.#unsent = null
+    } else if (isTaken) {
+      this.#unsent = null
+    } else {
+      // uWS took a part; `onWritable` tells how much by the offset. The chunk belongs to undici.
+      this.#unsent = Buffer.from(rest)
+      this.#isLagging = true
+    }
+  }
+
+  /** Takes bytes for the flush at the end of this turn; false once the socket has lagged. */
+  #write(bytes: Uint8Array | null): boolean {
+    if (bytes !== null) {
+      if (this.#out === null) this.#out = bytes
+      else if (this.#more === null) this.#more = [bytes]
+      else this.#more.push(bytes)
+    }
+    if (!this.#isMarked) {
+      this.#isMarked = true
+      flushSoon(this)
+    }
+    return !this.#isLagging
+  }
+
+  /** Part of Flushable. */
+  flush(): void {
+    this.#isMarked = false
+    if (!this.#connection.isGone) this.#res.cork(this.#writeNow)
+  }
+
+  /** Inside the cork: head once, then the bytes, then the end when this was the last of it. */
+  #writeCorked(): void {
+    const { res } = this.#connection
+    let bytes = this.#out
+    if (bytes !== null && this.#more !== null) bytes = Buffer.concat([bytes, ...this.#more])
+    this.#out = null
+    this.#more = null
+    const isWhole = this.#isEnding && !this.#isHeadSent && this.#shape !== 'sse'
+    if (!this.#isHeadSent) this.#writeHead()
+    if (isWhole) {
+      this.#connection.isGone = true
+      res.end(bytes ?? '')
+      return
+    }
+    if (bytes !== null && bytes.length > 0 && !res.write(bytes)) this.#isLagging = true
+    if (this.#isEnding) {
+      this.#connection.isGone = true
+      res.end()
+    } else {
+      this.#watchWritable()
+    }
+  }
+
+  #writeHead(): void {
+    const head = this.#head ?? { status: 200, headers: {} }
+    const { res } = this.#connection
+    this.#isHeadSent = true
+    res.writeStatus(statusLine(head.status))
+    const isSse = this.#shape === 'sse'
+    if (isSse) {
+      res.writeHeader('Content-Type', 'text/event-stream; charset=utf-8')
+      res.writeHeader('Cache-Control', 'no-cache')
+      res.writeHeader('X-Accel-Buffering', 'no')
+    }
+    for (const name in head.headers) {
+      if (OWN_HEADERS.has(name) || (isSse && SSE_HEADERS.has(name))) continue
+      const value = head.headers[name]
+      if (typeof value === 'string') res.writeHeader(name, value)
+      else for (const item of value ?? []) res.writeHeader(name, item)
+    }
+    res.writeHeader('x-request-id', this.#facts.requestId)
+    const nodeId = this.#facts.nodeId()
+    if (nodeId !== null) res.writeHeader('x-warmpath-node', nodeId)
+  }
+
+  #watchWritable(): void {
+    if (this.#isWatchingWritable) return
+    this.#isWatchingWritable = true
+    this.#res.onWritable(offset => this.#writable(offset))
+  }
+
+  #writable(offset: number): boolean {
+    if (this.#connection.isGone) return true
+    this.#isLagging = false
+    if (this.#unsent !== null) {
+      this.#res.cork(() => this.#tryRest(offset - this.#unsentOffset))
+      if (this.#unsent !== null) return true
+    } else {
+      // Without a write here the bytes that uWS has queued stay where they are.
+      this.#res.cork(() => {})
+    }
+    if (this.#connection.isGone) return true
+    this.#isFed = true
+    this.#log?.ready(this)
+    this.#isFed = false
+    return true
+  }
+
+  /**
+   * The log failed. A stream gets an error event and no `[DONE]`; a body that has begun can only
+   * be broken off, since its head has promised more.
+   */
+  #break(end: Exclude<LogEnd, { kind: 'complete' }>): void {
+    if (this.#shape === 'sse' && end.kind === 'failed') {
+      this.#held = null
+      this.#isEnding = true
+      const error = new OperatingError('upstream_error', end.reason)
+      this.#write(Buffer.from(errorEvent(this.#facts.endpoint, error)))
+      return
+    }
+    this.#connection.isGone = true
+    this.#res.close()
+  }
+}
