@@ -1,5 +1,6 @@
 /** Keys `api_keys`, `api_keys_file` and `admin_keys` of the configuration. */
 import { z } from 'zod'
+import { flag } from '../setting.ts'
 
 /** Characters that an API key needs on a public address: 128 random bits and to spare. */
 export const PUBLIC_KEY_CHARS_MIN = 32
@@ -32,6 +33,9 @@ export const accessShape = {
     .max(KEYS_MAX)
     .default([])
     .describe('Keys of operators: they open the admin listener, and the data listener too.'),
+  share_prefix_cache: flag()
+    .default(false)
+    .describe('Tenants share the prefix caches of nodes. Off: each gets a cache salt of its own.'),
 }
 
 export const accessSchema = z.strictObject(accessShape)

@@ -1,0 +1,89 @@
+/**
+ * The gateway threads as the main thread sees them: started, told, and waited for.
+ *
+ * A thread that fails takes the process down: uWebSockets.js leaves no other way, and one crash
+ * unit with a fast restart is simpler to reason about than half a gateway.
+ */
+import { Worker } from 'node:worker_threads'
+import type { ThreadStart } from '../front/gateway_thread.ts'
+import type { ToMain, ToThread } from '../front/thread_mail.ts'
+import type { NodeOutcome } from '../nodes/fleet_view.ts'
+import type { ThreadBuffer } from '../observe/metrics/thread_metrics.ts'
+import { createThreadBuffer } from '../observe/metrics/thread_metrics.ts'
+import { reservePort } from './reserve_port.ts'
+
+/** What every thread gets alike. */
+export type CommonStart = Omit<ThreadStart, 'index' | 'metrics' | 'waiting' | 'mailboxes' | 'port'>
+
+export interface ThreadEvents {
+  onOutcome(outcome: NodeOutcome): void
+  metricsText(): Promise<string>
+  onFailure(error: Error): void
+}
+
+export class GatewayThreads {
+  readonly buffers: readonly ThreadBuffer[]
+  readonly #workers: readonly Worker[]
+  readonly #ended: Promise<unknown>
+  #isEnding = false
+
+  private constructor(workers: readonly Worker[], buffers: readonly ThreadBuffer[]) {
+    this.#workers = workers
+    this.buffers = buffers
+    this.#ended = Promise.all(
+      workers.map(worker => new Promise(resolve => worker.once('exit', resolve))),
+    )
+  }
+
+  /** Starts `count` threads on one port and resolves with them once all are listening. */
+  static async start(
+    count: number,
+    port: number,
+    common: CommonStart,
+    events: ThreadEvents,
+  ): Promise<{ threads: GatewayThreads; port: number }> {
+    const bound = await reservePort(common.host, port)
+    const waiting = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)
+    const mailboxes = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)
+    const indexes = Array.from({ length: count }, (_, index) => index)
+    const buffers = indexes.map(index => createThreadBuffer(`gateway-${index}`))
+    const workers = indexes.map(index => {
+      const metrics = buffers[index]?.buffer
+      const workerData = { ...common, index, port: bound, waiting, mailboxes, metrics }
+      return new Worker(new URL('../front/gateway_thread.js', import.meta.url), { workerData })
+    })
+    const threads = new GatewayThreads(workers, buffers)
+    await Promise.all(workers.map(worker => threads.#listening(worker, events)))
+    return { threads, port: bound }
+  }
+
+  tell(message: ToThread): void {
+    for (const worker of this.#workers) worker.postMessage(message)
+  }
+
+  /** Resolves when every thread has finished its work and ended. */
+  async drain(graceMs: number): Promise<void> {
+    this.#isEnding = true
+    this.tell({ kind: 'drain', graceMs })
+    await this.#ended
+  }
+
+  #listening(worker: Worker, events: ThreadEvents): Promise<void> {
+    return new Promise((resolve, reject) => {
+      worker.once('error', error => {
+        reject(error)
+        events.onFailure(error)
+      })
+      worker.once('exit', code => {
+        const error = new Error(`a gateway thread ended with code ${code}`)
+        reject(error)
+        if (!this.#isEnding) events.onFailure(error)
+      })
+      worker.on('message', (message: ToMain) => {
+        if (message.kind === 'listening') resolve()
+        else if (message.kind === 'outcome') events.onOutcome(message.outcome)
+        else void events.metricsText().then(text => worker.postMessage({ kind: 'metrics', text }))
+      })
+    })
+  }
+}
