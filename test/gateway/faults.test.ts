@@ -1,0 +1,239 @@
+/**
+ * Nodes that fail, clients that leave: what measured gateways do wrong is right here. Each fact
+ * holds with one gateway thread and with two.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { packageRoot } from '../../src/native/addon.ts'
+import type { SimNode } from '../../src/sim/sim_node.ts'
+import { startSimNode } from '../../src/sim/sim_node.ts'
+import type { Gateway } from './gateway.ts'
+import { healthy, metric, startGateway, until } from './gateway.ts'
+
+const CHAT = '/v1/chat/completions'
+
+function body(content: string, extra: Record<string, unknown> = {}): string {
+  const messages = [{ role: 'user', content }]
+  return JSON.stringify({ model: 'sim', messages, max_tokens: 8, ...extra })
+}
+
+function post(origin: string, text: string, signal: AbortSignal | null = null): Promise<Response> {
+  const headers = { 'content-type': 'application/json' }
+  return fetch(origin + CHAT, { method: 'POST', headers, body: text, signal })
+}
+
+/** Leases of all nodes, as the metrics page shows them. */
+async function leases(gateway: Gateway): Promise<number> {
+  const page = await (await fetch(`${gateway.admin}/metrics`)).text()
+  const lines = page.split('\n').filter(line => line.startsWith('warmpath_node_in_flight{'))
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+}
+
+describe.each([1, 2])('with %i gateway threads', threads => {
+  let nodes: SimNode[] = []
+  let gateway: Gateway
+
+  beforeEach(async () => {
+    nodes = await Promise.all([0, 1].map(() => startSimNode({ timeFactor: 0.05 })))
+    const urls = nodes.map(node => node.url)
+    gateway = await startGateway(urls, ['--threads', String(threads)])
+    await healthy(gateway, 2)
+  })
+
+  afterEach(async () => {
+    await until(async () => (await leases(gateway)) === 0, 'the lease table to return to zero')
+    expect(await gateway.stop()).toBe(0)
+    await Promise.all(nodes.map(node => node.close()))
+  })
+
+  async function abortDelays(
+    phase: 'prefill' | 'decode',
+    round: number,
+  ): Promise<{ median: number; worst: number }> {
+    const delays: number[] = []
+    for (let i = 0; i < 11; i++) {
+      if (phase === 'prefill') for (const node of nodes) await node.fault({ kind: 'freeze' })
+      const seen = aborts().length
+      const controller = new AbortController()
+      const text = body(`${phase} ${round} ${i}`, { stream: true, max_tokens: 4000 })
+      const asked = post(gateway.url, text, controller.signal)
+      if (phase === 'decode') await (await asked).body?.getReader().read()
+      else await until(() => nodes.some(node => node.activeSequences > 0), 'the request')
+      const left = performance.now()
+      controller.abort()
+      await asked.catch(() => {})
+      await until(() => aborts().length > seen, 'the abort at the node')
+      delays.push(Math.max(...aborts()) - left)
+      for (const node of nodes) await node.fault({ kind: 'clear' })
+    }
+    delays.sort((a, b) => a - b)
+    return { median: delays[5] ?? 0, worst: delays[10] ?? 0 }
+  }
+
+  function aborts(): number[] {
+    return nodes.flatMap(node => node.aborts.map(abort => abort.at))
+  }
+
+  test('a node that dies in mid-stream ends the stream by an error event', async () => {
+    for (const node of nodes) await node.fault({ kind: 'die', events: 3, times: 1 })
+    const reply = await post(gateway.url, body('x', { stream: true }))
+    const text = await reply.text()
+    expect(reply.status).toBe(200)
+    expect(text).not.toContain('[DONE]')
+    const events = text.trimEnd().split('\n\n')
+    expect(events.length).toBe(4)
+    expect(JSON.parse(events.at(-1)?.slice('data: '.length) ?? '')).toMatchObject({
+      error: { code: 'upstream_error' },
+    })
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+  })
+
+  test('a stream that a node cuts short is an error', async () => {
+    for (const node of nodes) await node.fault({ kind: 'cut', events: 2, times: 1 })
+    const text = await (await post(gateway.url, body('x', { stream: true }))).text()
+    expect(text).not.toContain('[DONE]')
+    expect(text).toContain('"upstream_error"')
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+  })
+
+  test("the engine's own error event passes unchanged, with its [DONE]", async () => {
+    for (const node of nodes) await node.fault({ kind: 'stream_error', events: 2, times: 1 })
+    const text = await (await post(gateway.url, body('x', { stream: true }))).text()
+    expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true)
+    expect(text).not.toContain('upstream_error')
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+  })
+
+  test.each([
+    ['a [DONE] without a token', { kind: 'empty_done', times: 1 }],
+    ['a full engine queue', { kind: 'queue_full', times: 1 }],
+    ['a status of 500', { kind: 'status', status: 500, times: 1 }],
+    ['a reset before the first byte', { kind: 'die', events: 0, times: 1 }],
+  ] as const)('%s is retried on the other node', async (_, fault) => {
+    // The text of the fault goes to whichever node is asked first; the other one is well.
+    await nodes[0]?.fault(fault)
+    for (let i = 0; i < 6; i++) {
+      const reply = await post(gateway.url, body(`${fault.kind} ${i}`, { stream: true }))
+      expect(reply.status).toBe(200)
+      expect((await reply.text()).trimEnd().endsWith('data: [DONE]')).toBe(true)
+    }
+    expect(await metric(gateway, 'warmpath_exchanges_total{reason="complete"}')).toBe(6)
+    await nodes[0]?.fault({ kind: 'clear' })
+  })
+
+  test('when every node refuses the work, its own answer is passed on', async () => {
+    for (const node of nodes) await node.fault({ kind: 'queue_full' })
+    const reply = await post(gateway.url, body('x'))
+    expect(reply.status).toBe(503)
+    expect(await reply.text()).toContain('Service Unavailable')
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+  })
+
+  test('both nodes down: 503 with Retry-After; one that is back gets work in 2 s', async () => {
+    for (const node of nodes) await node.fault({ kind: 'refuse' })
+    const refused = await until(async () => {
+      const reply = await post(gateway.url, body('x'))
+      await reply.text()
+      return reply.status === 503 ? reply : null
+    }, 'a refusal')
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+    await nodes[0]?.fault({ kind: 'clear' })
+    const back = performance.now()
+    await until(async () => {
+      const reply = await post(gateway.url, body('y'))
+      await reply.text()
+      return reply.status === 200
+    }, 'an answer')
+    expect(performance.now() - back).toBeLessThan(2000)
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+  })
+
+  test.each(['prefill', 'decode'] as const)('an abort in %s reaches the node', async phase => {
+    // The bounds are those of a quiet machine: the best of three series has to keep them.
+    const series = [
+      await abortDelays(phase, 0),
+      await abortDelays(phase, 1),
+      await abortDelays(phase, 2),
+    ]
+    series.sort((a, b) => a.median - b.median)
+    const [best] = series
+    console.log(`abort in ${phase}: median ${best?.median} ms, worst ${best?.worst} ms`)
+    expect(best?.median).toBeLessThan(10)
+    expect(Math.min(...series.map(one => one.worst))).toBeLessThan(50)
+  })
+
+  test('a request that waits for a place is dropped when its client leaves', async () => {
+    for (const node of nodes) await node.fault({ kind: 'freeze' })
+    const controller = new AbortController()
+    const asked = post(gateway.url, body('x'), controller.signal)
+    await until(async () => (await leases(gateway)) === 1, 'the lease')
+    controller.abort()
+    await asked.catch(() => {})
+    await until(async () => (await leases(gateway)) === 0, 'the lease to be given back')
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+  })
+})
+
+/** A simulated node in a process of its own, which can be killed. */
+async function spawnNode(port: number): Promise<{ url: string; kill(): Promise<void> }> {
+  const cli = path.join(packageRoot(), 'dist/cli.js')
+  const args = [cli, 'sim', '--nodes', '1', '--port', String(port), '--time-factor', '0.2']
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
+  const { url } = JSON.parse(line) as { url: string }
+  return {
+    url,
+    async kill() {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    },
+  }
+}
+
+test('kill -9 of a node under load: what had sent nothing yet is retried and succeeds', async () => {
+  const victim = await spawnNode(0)
+  const stay = await startSimNode({ timeFactor: 0.2 })
+  const gateway = await startGateway([victim.url, stay.url], ['--threads', '2'])
+  await healthy(gateway, 2)
+  const outcomes = { whole: 0, broken: 0, refused: 0 }
+  let isKilled = false
+  const work = Array.from({ length: 60 }, async (_, i) => {
+    const reply = await post(gateway.url, body(`load ${i}`, { stream: true, max_tokens: 40 }))
+    const text = await reply.text()
+    if (reply.status !== 200) outcomes.refused++
+    else if (text.trimEnd().endsWith('data: [DONE]')) outcomes.whole++
+    else if (text.includes('"error"')) outcomes.broken++
+  })
+  await until(async () => (await leases(gateway)) >= 40, 'the load')
+  await victim.kill()
+  isKilled = true
+  await Promise.all(work)
+  expect(isKilled).toBe(true)
+  expect(outcomes.refused).toBe(0)
+  expect(outcomes.whole + outcomes.broken).toBe(60)
+  await until(async () => (await leases(gateway)) === 0, 'the lease table to return to zero')
+  expect(await gateway.stop()).toBe(0)
+  await stay.close()
+})
+
+test.each([1, 2])(
+  'SIGTERM under load with %i threads ends with exit 0 and whole streams',
+  async threads => {
+    const node = await startSimNode({ timeFactor: 0.2 })
+    const gateway = await startGateway([node.url], ['--threads', String(threads)])
+    await healthy(gateway, 1)
+    const work = Array.from({ length: 30 }, async (_, i) => {
+      const reply = await post(gateway.url, body(`drain ${i}`, { stream: true, max_tokens: 60 }))
+      return reply.text()
+    })
+    await until(async () => (await leases(gateway)) === 30, 'the load')
+    const code = gateway.stop()
+    const texts = await Promise.all(work)
+    expect(texts.filter(text => text.trimEnd().endsWith('data: [DONE]')).length).toBe(30)
+    expect(await code).toBe(0)
+    await node.close()
+  },
+)
