@@ -65,7 +65,6 @@ export class ControlPlane implements AdminActions {
     this.#access = Access.from(this.#keys)
     this.#feed = new KvEventFeed({
       onReport: report => this.#fleet.kvFeedReport(report),
-      onFailure: (slot, message) => this.#log.warn({ slot }, message),
       onCrash: error => onFailure(error),
     })
     this.#fleet = this.#makeFleet()

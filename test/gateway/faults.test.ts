@@ -25,6 +25,10 @@ function post(origin: string, text: string, signal: AbortSignal | null = null): 
   return fetch(origin + CHAT, { method: 'POST', headers, body: text, signal })
 }
 
+function spread(sorted: readonly number[]): string {
+  return `${sorted[sorted.length >> 1]?.toFixed(1)} ms, worst ${sorted.at(-1)?.toFixed(1)} ms`
+}
+
 /** Leases of all nodes, as the metrics page shows them. */
 async function leases(gateway: Gateway): Promise<number> {
   const page = await (await fetch(`${gateway.admin}/metrics`)).text()
@@ -49,28 +53,21 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     await Promise.all(nodes.map(node => node.close()))
   })
 
-  async function abortDelays(
-    phase: 'prefill' | 'decode',
-    round: number,
-  ): Promise<{ median: number; worst: number }> {
-    const delays: number[] = []
-    for (let i = 0; i < 11; i++) {
-      if (phase === 'prefill') for (const node of nodes) await node.fault({ kind: 'freeze' })
-      const seen = aborts().length
-      const controller = new AbortController()
-      const text = body(`${phase} ${round} ${i}`, { stream: true, max_tokens: 4000 })
-      const asked = post(gateway.url, text, controller.signal)
-      if (phase === 'decode') await (await asked).body?.getReader().read()
-      else await until(() => nodes.some(node => node.activeSequences > 0), 'the request')
-      const left = performance.now()
-      controller.abort()
-      await asked.catch(() => {})
-      await until(() => aborts().length > seen, 'the abort at the node')
-      delays.push(Math.max(...aborts()) - left)
-      for (const node of nodes) await node.fault({ kind: 'clear' })
-    }
-    delays.sort((a, b) => a - b)
-    return { median: delays[5] ?? 0, worst: delays[10] ?? 0 }
+  /** Milliseconds from the client's abort to the moment at which a node noticed it. */
+  async function abortDelay(origin: string, phase: 'prefill' | 'decode'): Promise<number> {
+    if (phase === 'prefill') for (const node of nodes) await node.fault({ kind: 'freeze' })
+    const seen = aborts().length
+    const controller = new AbortController()
+    const text = body(`${phase} ${origin} ${seen}`, { stream: true, max_tokens: 4000 })
+    const asked = post(origin, text, controller.signal)
+    if (phase === 'decode') await (await asked).body?.getReader().read()
+    else await until(() => nodes.some(node => node.activeSequences > 0), 'the request')
+    const left = performance.now()
+    controller.abort()
+    await asked.catch(() => {})
+    await until(() => aborts().length > seen, 'the abort at the node')
+    for (const node of nodes) await node.fault({ kind: 'clear' })
+    return Math.max(...aborts()) - left
   }
 
   function aborts(): number[] {
@@ -152,17 +149,21 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test.each(['prefill', 'decode'] as const)('an abort in %s reaches the node', async phase => {
-    // The bounds are those of a quiet machine: the best of three series has to keep them.
-    const series = [
-      await abortDelays(phase, 0),
-      await abortDelays(phase, 1),
-      await abortDelays(phase, 2),
-    ]
-    series.sort((a, b) => a.median - b.median)
-    const [best] = series
-    console.log(`abort in ${phase}: median ${best?.median} ms, worst ${best?.worst} ms`)
-    expect(best?.median).toBeLessThan(10)
-    expect(Math.min(...series.map(one => one.worst))).toBeLessThan(50)
+    // 10 ms at the median and 50 ms at worst, on top of what an abort takes without a gateway on
+    // this machine at this moment: both are measured in turns.
+    const direct: number[] = []
+    const through: number[] = []
+    for (let i = 0; i < 15; i++) {
+      direct.push(await abortDelay(nodes[0]?.url ?? '', phase))
+      through.push(await abortDelay(gateway.url, phase))
+    }
+    direct.sort((a, b) => a - b)
+    through.sort((a, b) => a - b)
+    console.log(
+      `abort in ${phase}, direct ${spread(direct)}, through the gateway ${spread(through)}`,
+    )
+    expect(through[7]).toBeLessThan(10 + (direct[7] ?? 0))
+    expect(through[14]).toBeLessThan(50 + (direct[14] ?? 0))
   })
 
   test('a request that waits for a place is dropped when its client leaves', async () => {

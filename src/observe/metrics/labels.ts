@@ -92,6 +92,7 @@ export const ROUTE_REASONS = [
   /** The policy takes turns. */
   'turn',
 ] as const
+export type RouteReason = (typeof ROUTE_REASONS)[number]
 export const ROUTE = indexOf(ROUTE_REASONS)
 
 /** Where an exchange stood when its client left. */
