@@ -8,8 +8,9 @@
  * of a chunk is put together from a head that is made once an exchange and from the JSON text of
  * the token: per token there is one concatenation and one write.
  */
-import { randomBytes } from 'node:crypto'
+
 import type { EngineSequence, FinishReason } from './engine.ts'
+import { hexId } from './hex_id.ts'
 import type { HttpCall } from './http_call.ts'
 import { chatLogprobs, promptLogprobs } from './logprobs.ts'
 import type { NodeCore } from './node_core.ts'
@@ -17,7 +18,7 @@ import { type Asked, Reply } from './reply.ts'
 import { chatUsage } from './usage.ts'
 
 function toolId(): string {
-  return `chatcmpl-tool-${randomBytes(8).toString('hex')}`
+  return `chatcmpl-tool-${hexId()}`
 }
 
 abstract class ChatReply extends Reply {

@@ -9,10 +9,11 @@
  * Handlers write as if nothing were wrong. Once the client is gone, or a fault has ended the
  * answer, `isOver` is true, writes are ignored and `onGone` has been called once.
  */
-import { randomBytes } from 'node:crypto'
+
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ApiError } from './api_error.ts'
 import type { RequestFault } from './faults.ts'
+import { hexId } from './hex_id.ts'
 
 export interface CallOptions {
   readonly request: IncomingMessage
@@ -134,7 +135,7 @@ export class HttpCall {
     const { response } = this
     if (this.hasVary) response.setHeader('vary', 'Origin')
     if (this.hasRequestIdHeader) {
-      const id = this.header('x-request-id') ?? randomBytes(16).toString('hex')
+      const id = this.header('x-request-id') ?? hexId() + hexId()
       response.setHeader('x-request-id', id)
     }
     // uvicorn says nothing about persistence; node would.

@@ -7,12 +7,13 @@
  * A client that leaves aborts all its sequences at once.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { Answer, AnswerContext } from './answer.ts'
 import { badParameter, badRequest, modelNotFound, queueFull } from './api_error.ts'
 import type { JsonObject, Sampling } from './body.ts'
 import type { SimNodeConfig } from './config.ts'
 import type { Engine, EngineSequence, SequenceOwner } from './engine.ts'
+import { hexId } from './hex_id.ts'
 import type { HttpCall } from './http_call.ts'
 import type { CacheScope } from './kv_cache.ts'
 import type { NodeMetrics } from './metrics.ts'
@@ -108,7 +109,7 @@ export class NodeCore {
   }
 
   requestId(call: HttpCall, sampling: Sampling | null): string {
-    return call.header('x-request-id') ?? sampling?.requestId ?? randomBytes(8).toString('hex')
+    return call.header('x-request-id') ?? sampling?.requestId ?? hexId()
   }
 
   /** Refuses prompts that leave no room for one token, in vLLM's words. */

@@ -1,9 +1,9 @@
 /** Everything of a node that is not inference: models, health, metrics, sleep, caches, faults. */
-import { randomBytes } from 'node:crypto'
 import { ZodError } from 'zod'
 import { ApiError } from './api_error.ts'
 import type { BoundRanks } from './event_publisher.ts'
 import { type Fault, faultSchema } from './faults.ts'
+import { hexId } from './hex_id.ts'
 import type { HttpCall } from './http_call.ts'
 import type { NodeCore } from './node_core.ts'
 
@@ -41,7 +41,7 @@ function modelCard(
     max_model_len: tokensMax,
     permission: [
       {
-        id: `modelperm-${randomBytes(8).toString('hex')}`,
+        id: `modelperm-${hexId()}`,
         object: 'model_permission',
         created,
         allow_create_engine: false,

@@ -3,11 +3,12 @@
  * of the engine that ends with its prefill, so that it takes its time and fills the cache; vLLM
  * reports no cached tokens here. Vectors are made up from the tokens.
  */
-import { randomBytes } from 'node:crypto'
+
 import type { Answer } from './answer.ts'
 import { badParameter } from './api_error.ts'
 import { BodyReader, type JsonObject, parseBody, readSampling } from './body.ts'
 import type { EngineSequence, FinishReason } from './engine.ts'
+import { hexId } from './hex_id.ts'
 import type { HttpCall } from './http_call.ts'
 import type { NodeCore } from './node_core.ts'
 import { promptSeed } from './sim_tokenizer.ts'
@@ -81,7 +82,7 @@ function usage(inputs: readonly Uint32Array[]): string {
 }
 
 function head(core: NodeCore, prefix: string, body: JsonObject): string {
-  const id = `${prefix}-${randomBytes(8).toString('hex')}`
+  const id = `${prefix}-${hexId()}`
   const created = Math.floor(Date.now() / 1000)
   return `{"id":"${id}","object":"list","created":${created},"model":"${core.modelOf(body)}"`
 }
@@ -178,7 +179,7 @@ export async function rerank(core: NodeCore, call: HttpCall): Promise<void> {
   const tokens = inputs.reduce((sum, { length }) => sum + length, 0)
   call.json(
     200,
-    `{"id":"score-${randomBytes(8).toString('hex')}","model":"${core.modelOf(body)}",` +
+    `{"id":"score-${hexId()}","model":"${core.modelOf(body)}",` +
       `"usage":{"prompt_tokens":${tokens},"total_tokens":${tokens}},` +
       `"results":[${results.join(',')}]}`,
   )

@@ -8,7 +8,7 @@
  * Finished responses are kept for a while, as an engine with its response store does: a
  * `previous_response_id` continues the conversation.
  */
-import { randomBytes } from 'node:crypto'
+
 import { planAnswer } from './answer.ts'
 import { ApiError, pythonFloat } from './api_error.ts'
 import {
@@ -23,6 +23,7 @@ import {
 } from './body.ts'
 import { chatPrompt } from './chat_api.ts'
 import type { EngineSequence, FinishReason } from './engine.ts'
+import { hexId } from './hex_id.ts'
 import type { HttpCall } from './http_call.ts'
 import type { NodeCore } from './node_core.ts'
 import { type Asked, Reply } from './reply.ts'
@@ -77,7 +78,7 @@ export async function responses(core: NodeCore, call: HttpCall): Promise<void> {
     body,
     messages,
   }
-  const id = sampling.requestId ?? `resp_${randomBytes(8).toString('hex')}`
+  const id = sampling.requestId ?? `resp_${hexId()}`
   const Form = sampling.isStream ? ResponseStream : ResponsePlain
   new Form(core, call, asked, id).start()
 }
@@ -100,7 +101,7 @@ abstract class ResponseReply extends Reply {
     this.body = asked.body
     this.messages = asked.messages
     this.tokens = []
-    this.messageId = `msg_${randomBytes(8).toString('hex')}`
+    this.messageId = `msg_${hexId()}`
     this.reason = 'stop'
   }
 

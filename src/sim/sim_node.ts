@@ -15,7 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { DEFAULT_SEED, noneHash } from './block_hash.ts'
 import { ERA_VERSIONS, type SimNodeConfig, type SimNodeOptions, simNodeSchema } from './config.ts'
 import { Engine, realClock } from './engine.ts'
-import { EventEncoder } from './event_encoding.ts'
+import { EventEncoder, type WireEvent } from './event_encoding.ts'
 import { type BoundRanks, bindRanks, EventPublisher, portOf } from './event_publisher.ts'
 import { type Fault, faultSchema, isRequestFault, type NodeFault, RequestFaults } from './faults.ts'
 import type { HttpCall } from './http_call.ts'
@@ -118,6 +118,13 @@ export class SimNode {
   /** Batches announced by a rank since the (re)start. */
   batchesPublished(rank = 0): number {
     return this.bound.publishers[rank]?.seq ?? 0
+  }
+
+  /** Announces events of a test's own making as one batch: placeholders, other tiers, lies. */
+  publish(events: readonly WireEvent[], rank = 0): void {
+    const publisher = this.bound.publishers[rank]
+    assert(publisher !== undefined, 'no such rank, or no events')
+    publisher.publish(events)
   }
 
   /** Remembers a request; called by the server. */

@@ -1,7 +1,8 @@
 /** /tokenize, /detokenize and the renderings: tokens without generation. */
-import { randomBytes } from 'node:crypto'
+
 import { BodyReader, checkSampling, parseBody, readSampling } from './body.ts'
 import { chatPrompt } from './chat_api.ts'
+import { hexId } from './hex_id.ts'
 import type { HttpCall } from './http_call.ts'
 import type { NodeCore } from './node_core.ts'
 
@@ -52,7 +53,7 @@ export async function renderChat(core: NodeCore, call: HttpCall): Promise<void> 
   const { temperature, stops, isStream, salt } = sampling
   call.json(
     200,
-    `{"request_id":"chatcmpl-${randomBytes(8).toString('hex')}","token_ids":[${ids.join(',')}],` +
+    `{"request_id":"chatcmpl-${hexId()}","token_ids":[${ids.join(',')}],` +
       '"token_offsets":null,"features":null,"content_parts":null,"sampling_params":' +
       '{"presence_penalty":0.0,"frequency_penalty":0.0,"repetition_penalty":1.0,' +
       `"temperature":${temperature.toFixed(1)},"top_p":1.0,"min_p":0.0,` +
