@@ -72,7 +72,7 @@ function cutAtStop(plain: Answer, tokenizer: SimTokenizer, stops: readonly strin
   let shown = 0
   for (let n = 0; n < plain.tokensMax; n++) {
     const before = text.length
-    text += tokenizer.decode([plain.tokenAt(n)])
+    text += tokenizer.textOf([plain.tokenAt(n)])
     const found = stops.find(stop => text.indexOf(stop, Math.max(0, before - held)) >= 0)
     const isLast = found !== undefined || n === plain.tokensMax - 1
     let visible = isLast ? text.length : Math.max(shown, text.length - held)

@@ -37,7 +37,7 @@ export async function chatPrompt(
 }
 
 /** Reads and checks a chat body; throws an ApiError. */
-export async function readChat(core: NodeCore, body: JsonObject): Promise<Asked> {
+async function readChat(core: NodeCore, body: JsonObject): Promise<Asked> {
   const reader = new BodyReader(body)
   if (body['messages'] === null) throw badRequest("'NoneType' object is not iterable")
   const messages = reader.list('messages') ?? []

@@ -42,7 +42,7 @@ async function readPrompts(
       texts.push(item)
     } else if (Array.isArray(item) && item.every(isTokenId)) {
       prompts.push(Uint32Array.from(item))
-      texts.push(core.tokenizer.decode(item))
+      texts.push(await core.tokenizer.decode(item))
     } else {
       throw badParameter('prompt must be a string, array of strings, or tokens.', 'prompt')
     }

@@ -27,7 +27,7 @@ const pathPrefix = z.string().optional()
 const events = z.number().int().nonnegative().default(1)
 const batches = z.number().int().positive().default(1)
 
-export const requestFaultSchema = z.discriminatedUnion('kind', [
+const requestFaultSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('stall'), times, path: pathPrefix }),
   z.strictObject({
     kind: z.literal('slow_first_byte'),
@@ -58,7 +58,7 @@ export const requestFaultSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('queue_full'), times, path: pathPrefix }),
 ])
 
-export const nodeFaultSchema = z.discriminatedUnion('kind', [
+const nodeFaultSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('refuse') }),
   z.strictObject({ kind: z.literal('freeze') }),
   z.strictObject({ kind: z.literal('sleep') }),

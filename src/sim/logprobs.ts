@@ -5,7 +5,7 @@
 import type { SimTokenizer } from './sim_tokenizer.ts'
 
 /** A plausible log probability of the n-th best alternative. */
-export function logprobOf(token: number, rank: number): number {
+function logprobOf(token: number, rank: number): number {
   return -(((token * 7919 + rank * 104_729) % 3000) + 1) / 1000 - rank
 }
 
@@ -14,7 +14,7 @@ function bytesOf(text: string): string {
 }
 
 function entry(tokenizer: SimTokenizer, token: number, rank: number): string {
-  const text = tokenizer.decode([token])
+  const text = tokenizer.textOf([token])
   const value = logprobOf(token, rank)
   return `"token":${JSON.stringify(text)},"logprob":${value},"bytes":${bytesOf(text)}`
 }
@@ -54,7 +54,7 @@ export function promptLogprobs(tokenizer: SimTokenizer, prompt: Uint32Array, top
 }
 
 function promptEntry(tokenizer: SimTokenizer, token: number, rank: number): string {
-  const text = JSON.stringify(tokenizer.decode([token]))
+  const text = JSON.stringify(tokenizer.textOf([token]))
   return `"${token}":{"logprob":${logprobOf(token, rank)},"rank":${rank},"decoded_token":${text}}`
 }
 
@@ -85,7 +85,7 @@ export class CompletionLogprobs {
 
   add(token: number, hasValue = true, isPrompt = false): void {
     const { tokenizer } = this
-    const text = tokenizer.decode([token])
+    const text = tokenizer.textOf([token])
     this.offsets.push(this.length)
     this.length += text.length
     this.tokens.push(JSON.stringify(text))
@@ -94,7 +94,7 @@ export class CompletionLogprobs {
     if (isPrompt) entries.push(`${JSON.stringify(text)}:${logprobOf(token, this.top + 1)}`)
     for (let rank = 0; rank < this.top; rank++) {
       const other = rank === 0 && !isPrompt ? token : tokenizer.wordAt(token, rank)
-      entries.push(`${JSON.stringify(tokenizer.decode([other]))}:${logprobOf(other, rank)}`)
+      entries.push(`${JSON.stringify(tokenizer.textOf([other]))}:${logprobOf(other, rank)}`)
     }
     this.alternatives.push(hasValue ? `{${entries.join(',')}}` : 'null')
   }

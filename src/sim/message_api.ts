@@ -64,8 +64,8 @@ export async function countTokens(core: NodeCore, call: HttpCall): Promise<void>
     reader.done()
     core.modelOf(body)
     const { length } = await chatPrompt(core, chatMessages(body, given), body)
-    const text = `{"input_tokens":${length},"context_management":{"original_input_tokens":${length}}}`
-    call.json(200, text)
+    const original = `{"original_input_tokens":${length}}`
+    call.json(200, `{"input_tokens":${length},"context_management":${original}}`)
   })
 }
 

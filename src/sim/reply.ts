@@ -88,7 +88,7 @@ export abstract class Reply implements SequenceOwner {
   /** The whole text of an answer. */
   protected textOf(index: number, tokens: readonly number[]): string {
     const { texts } = this.answerOf(index)
-    return texts === null ? this.core.tokenizer.decode(tokens) : texts.join('')
+    return texts === null ? this.core.tokenizer.textOf(tokens) : texts.join('')
   }
 
   /** `"finish_reason":…,"stop_reason":…` of the last chunk or a plain choice. */

@@ -12,30 +12,41 @@ import { plainChat } from '../prompt/tokenizer.ts'
 import { ToyTokenizer, wordId } from '../prompt/toy_tokenizer.ts'
 
 /** Words an answer is made of; more would only cost memory. */
-const WORDS_MAX = 1024
+export const WORDS_MAX = 1024
+
+/** A vocabulary seen from the ids. */
+export interface Vocabulary {
+  /** Ids of the words that answers are made of. */
+  readonly words: Uint32Array
+  /** Text that a token adds to an answer. */
+  readonly textOf: (id: number) => string
+  /** How the vocabulary itself spells a token, such as "Ġthe". */
+  readonly spellingOf: (id: number) => string
+  /** Text of tokens together: characters may be spread over several. */
+  readonly decode: (ids: readonly number[]) => Promise<string>
+}
 
 export class SimTokenizer {
   private readonly tokenizer: Tokenizer
-  private readonly decodeIds: (ids: readonly number[]) => string
-  private readonly words: Uint32Array
+  private readonly vocabulary: Vocabulary
   /** JSON text of a token's text, by id: one chunk needs nothing else computed. */
   private readonly jsonTexts: Map<number, string>
 
-  constructor(
-    tokenizer: Tokenizer,
-    words: Uint32Array,
-    decodeIds: (ids: readonly number[]) => string,
-  ) {
+  constructor(tokenizer: Tokenizer, vocabulary: Vocabulary) {
     this.tokenizer = tokenizer
-    this.words = words
-    this.decodeIds = decodeIds
+    this.vocabulary = vocabulary
     this.jsonTexts = new Map()
   }
 
   static toy(): SimTokenizer {
     const tokenizer = new ToyTokenizer()
-    const words = Uint32Array.from({ length: WORDS_MAX }, (_, n) => wordId(n))
-    return new SimTokenizer(tokenizer, words, ids => tokenizer.decode(ids))
+    const textOf = (id: number): string => tokenizer.decode([id])
+    return new SimTokenizer(tokenizer, {
+      words: Uint32Array.from({ length: WORDS_MAX }, (_, n) => wordId(n)),
+      textOf,
+      spellingOf: textOf,
+      decode: async ids => tokenizer.decode(ids),
+    })
   }
 
   async encodeText(text: string, addSpecialTokens: boolean): Promise<Uint32Array> {
@@ -53,14 +64,25 @@ export class SimTokenizer {
     return await this.encodeChat(plainChat(messages, tools))
   }
 
-  decode(ids: readonly number[]): string {
-    return this.decodeIds(ids)
+  /** Texts of tokens one after the other: exact for the words of answers. */
+  textOf(ids: readonly number[]): string {
+    let text = ''
+    for (const id of ids) text += this.vocabulary.textOf(id)
+    return text
+  }
+
+  spellingOf(id: number): string {
+    return this.vocabulary.spellingOf(id)
+  }
+
+  async decode(ids: readonly number[]): Promise<string> {
+    return await this.vocabulary.decode(ids)
   }
 
   tokenJson(id: number): string {
     const known = this.jsonTexts.get(id)
     if (known !== undefined) return known
-    const text = JSON.stringify(this.decodeIds([id]))
+    const text = JSON.stringify(this.vocabulary.textOf(id))
     if (this.jsonTexts.size < 2 * WORDS_MAX) this.jsonTexts.set(id, text)
     return text
   }
@@ -68,7 +90,8 @@ export class SimTokenizer {
   /** The n-th word of the answer to a prompt: the same for equal prompts and seeds, always. */
   wordAt(seed: number, n: number): number {
     const at = mix(seed + Math.imul(n, 0x9e3779b9))
-    return this.words[at % this.words.length] ?? 0
+    const { words } = this.vocabulary
+    return words[at % words.length] ?? 0
   }
 }
 

@@ -19,7 +19,9 @@ export async function tokenize(core: NodeCore, call: HttpCall): Promise<void> {
     messages === null
       ? await core.tokenizer.encodeText(text, body['add_special_tokens'] !== false)
       : await chatPrompt(core, messages, body)
-  const texts = wantsTexts ? JSON.stringify([...ids].map(id => core.tokenizer.decode([id]))) : null
+  const texts = wantsTexts
+    ? JSON.stringify([...ids].map(id => core.tokenizer.spellingOf(id)))
+    : null
   call.json(
     200,
     `{"count":${ids.length},"max_model_len":${core.modelTokensMax},` +
@@ -27,14 +29,14 @@ export async function tokenize(core: NodeCore, call: HttpCall): Promise<void> {
   )
 }
 
-export function detokenize(core: NodeCore, call: HttpCall): void {
+export async function detokenize(core: NodeCore, call: HttpCall): Promise<void> {
   const body = parseBody(call.header('content-type'), call.body)
   const reader = new BodyReader(body)
   reader.requires('tokens')
   const tokens = (reader.list('tokens') ?? []).filter(id => typeof id === 'number')
   reader.done()
   core.modelOf(body)
-  call.json(200, `{"prompt":${JSON.stringify(core.tokenizer.decode(tokens))}}`)
+  call.json(200, `{"prompt":${JSON.stringify(await core.tokenizer.decode(tokens))}}`)
 }
 
 /** POST /v1/chat/completions/render: what the engine would be asked. */

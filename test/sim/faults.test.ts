@@ -159,7 +159,7 @@ describe('a fault of the node', () => {
     expect(await first()).not.toBe(before)
   })
 
-  it('restart that overtakes: the first batch heard goes on where the old process ended', async () => {
+  it('restart that overtakes: what is heard goes on where the old process ended', async () => {
     const node = await start()
     const live = closing(new LiveEvents(node.kvEvents[0] ?? ''))
     await live.join(node, 1000)

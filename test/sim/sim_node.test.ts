@@ -60,7 +60,7 @@ describe('a simulated node', () => {
     await text()
   })
 
-  it('streams events and publishes the blocks it stores, in order and again on replay', async () => {
+  it('publishes the blocks it stores, in order, and again on replay', async () => {
     const node = await start({ blockSize: 4 })
     const client = new ReplayClient(node.kvReplay[0] ?? '')
     await (await chat(node, { stream: true, max_tokens: 12 })).text()
