@@ -17,9 +17,9 @@
 #include <cassert>
 #include <cstring>
 
+#include "chain_hash/chain_hash.h"
 #include "json_scan/json_scan.h"
 #include "json_scan/key_names.h"
-#include "json_scan/text_chain.h"
 #include "json_scan/text_run.h"
 
 namespace warmpath::json_scan {
@@ -90,13 +90,19 @@ class Chunker {
 
   // From here on chunks extend the digest only.
   void seal() { keys_max_ = count_; }
-  uint64_t digest() const { return chain_bytes(key_, chunk_, held_); }
+  uint64_t digest() const { return held_ == 0 ? key_ : link(chunk_, held_); }
   uint32_t count() const { return count_; }
   size_t total() const { return total_; }
 
  private:
+  // The key behind one more chunk; the same function as everywhere else.
+  uint64_t link(const uint8_t* chunk, size_t length) const {
+    uint64_t key = 0;
+    text_keys(key_, chunk, length, static_cast<uint32_t>(length), &key);
+    return key;
+  }
   void close(const uint8_t* chunk) {
-    key_ = chain_bytes(key_, chunk, chunk_bytes_);
+    key_ = link(chunk, chunk_bytes_);
     if (count_ < keys_max_) keys_[count_++] = key_;
   }
 

@@ -64,7 +64,9 @@ constexpr const char* NAMES[] = {"",
                                  "continuous_usage_stats",
                                  "cache",
                                  "dimensions",
-                                 "encoding_format"};
+                                 "encoding_format",
+                                 "truncation",
+                                 "output_config"};
 constexpr uint32_t NAME_COUNT = sizeof(NAMES) / sizeof(NAMES[0]);
 constexpr size_t NAME_LENGTH_MAX = 31;
 

@@ -19,6 +19,7 @@ const INPUT = keyId('input')
 const ECHO = keyId('echo')
 const LOGPROBS = keyId('logprobs')
 const PROMPT_LOGPROBS = keyId('prompt_logprobs')
+const TRUNCATION = keyId('truncation')
 /** Fields that change the tokens in ways that only the node can know. */
 const OPAQUE_NAMES: readonly KeyName[] = [
   'truncate_prompt_tokens',
@@ -27,6 +28,7 @@ const OPAQUE_NAMES: readonly KeyName[] = [
   'previous_response_id',
   'previous_input_messages',
   'conversation',
+  'output_config',
 ]
 const OPAQUE: readonly number[] = OPAQUE_NAMES.map(name => keyId(name))
 
@@ -42,6 +44,7 @@ export const GROWING: Readonly<Record<PromptKind, number>> = {
 /** Whether the tokens of the node can be made from this request at all. */
 export function isTokenizable(body: RequestBody, kind: PromptKind): boolean {
   for (const id of OPAQUE) if (body.has(id)) return false
+  if (body.has(TRUNCATION) && body.text(TRUNCATION) !== '"disabled"') return false
   const type = body.typeOf(GROWING[kind])
   if (type === VALUE_ARRAY) return true
   return type === VALUE_STRING && kind !== 'chat' && kind !== 'messages'

@@ -214,14 +214,14 @@ export class PromptKeyer {
     }
     const waiters = this.#waitersOf(digestKey(high, low), waiting => {
       const task = {
-        body: new Uint8Array(body.bytes),
+        bytes: new Uint8Array(body.bytes),
         kind,
         tokenizer,
         root: BigUint64Array.of(root),
         blockSize,
       }
       return pool.submit(task, outcome => {
-        if (typeof outcome !== 'string') this.#memo.keep(high, low, outcome)
+        if (typeof outcome !== 'string' && outcome.isLasting) this.#memo.keep(high, low, outcome)
         this.#pending.delete(digestKey(high, low))
         for (const waiter of waiting) if (waiter.isWaiting) waiter.settle(outcome)
       })

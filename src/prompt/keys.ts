@@ -9,6 +9,7 @@
  * A value is immutable and owns its arrays, so it may outlive the request's body. Costs: some
  * 8 bytes a key; a prompt of 100,000 tokens at 16 a block has 6,250.
  */
+import { SLOTS_MAX } from '../native/limits.ts'
 
 export interface PromptKeys {
   /** The keys are those of the engine's own tokens; false: made from text, never in the index. */
@@ -62,9 +63,6 @@ export type MatchPrefix = (
   outDepths: Uint32Array,
   outIndexDepths: Uint32Array,
 ) => number
-
-/** Slots, that is (node, rank) pairs, of the native tables; sizes what a match may fill. */
-const SLOTS_MAX = 1024
 
 const NO_WORDS = new Uint32Array(0)
 const slots = new Uint32Array(SLOTS_MAX)

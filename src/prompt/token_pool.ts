@@ -10,8 +10,8 @@ import type { KeyChain } from './keys.ts'
 export type FallbackReason = 'unavailable' | 'template' | 'queue_full' | 'timeout' | 'error'
 
 export interface TokenTask {
-  /** A copy that the other thread owns. */
-  readonly body: Uint8Array<ArrayBuffer>
+  /** A copy of the body that the other thread owns. */
+  readonly bytes: Uint8Array<ArrayBuffer>
   readonly kind: PromptKind
   /** Directory of the tokenizer, or "toy". */
   readonly tokenizer: string
@@ -20,7 +20,17 @@ export interface TokenTask {
   readonly blockSize: number
 }
 
-export type TokenOutcome = KeyChain | FallbackReason
+/** What is lasting may be remembered; a template that reads the clock gives what is true today. */
+export interface TokenChain extends KeyChain {
+  readonly isLasting: boolean
+}
+
+export type TokenOutcome = TokenChain | FallbackReason
+
+/** What a prompt thread answers: a chain, or why there is none, in words for the log. */
+export type WorkerOutcome =
+  | TokenChain
+  | { readonly reason: FallbackReason; readonly message: string }
 
 export interface TokenPool {
   /** False when the queue is full; else `done` is called once, in a later turn. */

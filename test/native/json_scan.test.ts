@@ -173,7 +173,7 @@ describe('the JSON scanner', () => {
     )
   })
 
-  it('checks UTF-8 as a strict decoder does, for every sequence of two bytes and many of four', () => {
+  it('checks UTF-8 as a strict decoder does, for every pair of bytes and many longer ones', () => {
     for (let a = 0x20; a < 256; a++) for (let b = 0x7e; b < 256; b++) checkUtf8([a, b])
     const edges = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff]
     for (let lead = 0xe0; lead < 0xf8; lead++) {

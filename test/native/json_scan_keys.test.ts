@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { textKeys } from '../../src/native/chain_hash.ts'
 import {
   CHUNK_BYTES_MAX,
   canonicalKeys,
@@ -53,6 +54,21 @@ describe('the canonical text of a prompt', () => {
     expect(bytes).toBe(43)
     expect(found).toHaveLength(5)
     expect(new Set(found).size).toBe(5)
+  })
+
+  it('is chained by the very function that all other keys are made with', () => {
+    fc.assert(
+      fc.property(fc.array(fc.jsonValue()), fc.integer({ min: 1, max: 99 }), (values, chunk) => {
+        const body = { tools: [{ a: 1 }], messages: values, model: 'm' }
+        const canonical = `0"tools":[{"a":1}],"messages":${JSON.stringify(values).slice(0, -1)}`
+        const bytes = Buffer.from(canonical)
+        const wanted = new BigUint64Array(Math.floor(bytes.length / chunk))
+        textKeys(BigUint64Array.of(7n), bytes, 0, bytes.length, chunk, wanted)
+        const found = keys(JSON.stringify(body, null, 1), { chunk })
+        expect(found.keys).toEqual([...wanted])
+        expect(found.bytes).toBe(bytes.length)
+      }),
+    )
   })
 
   it('does not depend on whitespace between tokens or on fields that make no prompt', () => {

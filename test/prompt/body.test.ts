@@ -18,7 +18,8 @@ function refusal(text: string | Uint8Array): OperatingError {
 describe('a request body', () => {
   it('is read field by field from its own bytes', () => {
     const body = read(
-      '{"model":"m\\u00e9\\"","stream":true,"n":2,"max_tokens":7,"cache_salt":"ü","temperature":0.5,' +
+      '{"model":"m\\u00e9\\"","stream":true,"n":2,"max_tokens":7,"cache_salt":"ü",' +
+        '"temperature":0.5,' +
         '"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}',
     )
     expect(body.model).toBe('mé"')

@@ -39,7 +39,8 @@ describe('the edits of a request', () => {
 
   it('strip what crashes an engine inside vllm_xargs, in each duplicate', () => {
     const { text, counts } = edit(
-      '{"vllm_xargs":{"kv_cache_report_mode":"full"},"vllm_xargs":{"a":1, "kv_transfer_params":{}, ' +
+      '{"vllm_xargs":{"kv_cache_report_mode":"full"},' +
+        '"vllm_xargs":{"a":1, "kv_transfer_params":{}, ' +
         '"kv_cache_report\\u005fmode":"full"},"vllm_xargs":null}',
     )
     expect(text).toBe('{"vllm_xargs":{},"vllm_xargs":{"a":1},"vllm_xargs":null}')

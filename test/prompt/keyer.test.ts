@@ -92,12 +92,13 @@ function only(answers: readonly PromptKeys[]): PromptKeys {
   return answer
 }
 
-function value(n: number): object {
+function chatNumber(n: number): object {
   return { messages: [{ role: 'user', content: `${n}` }] }
 }
 
 const CHAIN = {
   exact: true,
+  isLasting: true,
   isVerifiable: true,
   promptTokens: 9,
   blockSize: 4,
@@ -203,6 +204,13 @@ describe('a prompt with a tokenizer', () => {
     expect(ask(on, HELLO, EXACT).answers).toEqual([])
   })
 
+  it('is not remembered when its template reads the clock', () => {
+    const on = keyer()
+    ask(on, HELLO, EXACT)
+    submitted[0]?.done({ ...CHAIN, isLasting: false })
+    expect(ask(on, HELLO, EXACT).answers).toEqual([])
+  })
+
   it('is not confused with one that differs in a salt, an adapter or an option', () => {
     const on = keyer()
     ask(on, HELLO, EXACT)
@@ -269,11 +277,11 @@ describe('a prompt with a tokenizer', () => {
   it('forgets the oldest keys first when the bytes are spent', () => {
     const on = keyer({ memoBytesMax: 1000 })
     for (let n = 0; n < 4; n++) {
-      ask(on, value(n), EXACT)
+      ask(on, chatNumber(n), EXACT)
       submitted[n]?.done(CHAIN)
     }
-    expect(ask(on, value(3), EXACT).answers).toHaveLength(1)
-    expect(ask(on, value(2), EXACT).answers).toHaveLength(1)
-    expect(ask(on, value(0), EXACT).answers).toHaveLength(0)
+    expect(ask(on, chatNumber(3), EXACT).answers).toHaveLength(1)
+    expect(ask(on, chatNumber(2), EXACT).answers).toHaveLength(1)
+    expect(ask(on, chatNumber(0), EXACT).answers).toHaveLength(0)
   })
 })

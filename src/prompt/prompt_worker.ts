@@ -1,0 +1,76 @@
+/**
+ * A prompt thread: holds tokenizers (26 to 47 MB each) and turns request bodies into chains of
+ * block keys, one task at a time. Nothing here is on a thread that has a client's socket.
+ *
+ *   task  body ─► template ─► text ─► ids ─► chain        result  keys, moved and not copied
+ *
+ * A tokenizer is loaded with the first task that names it and stays. One that cannot be loaded
+ * stays broken until the thread ends: every task for it says so at once.
+ */
+import { move, transferableSymbol, valueSymbol, workerData } from 'piscina'
+import { chainKeys } from '../native/chain_hash.ts'
+import { readBody } from './body.ts'
+import { TOY_TOKENIZER } from './config.ts'
+import { HfTokenizer } from './hf_tokenizer.ts'
+import { UnknownPrompt } from './node_messages.ts'
+import { PromptTokens } from './prompt_tokens.ts'
+import type { TokenTask, WorkerOutcome } from './token_pool.ts'
+import { isRecord, type Tokenizer } from './tokenizer.ts'
+import { TokenizerError } from './tokenizer_files.ts'
+import { ToyTokenizer } from './toy_tokenizer.ts'
+
+const given: unknown = workerData
+/** Bytes of token ids remembered for each model; the pool says how many. */
+const memoBytesMax = isRecord(given) ? Number(given.memoBytesMax) : 0
+
+const models = new Map<string, Promise<PromptTokens | TokenizerError>>()
+
+async function load(name: string): Promise<PromptTokens | TokenizerError> {
+  try {
+    const tokenizer: Tokenizer =
+      name === TOY_TOKENIZER ? new ToyTokenizer() : await HfTokenizer.load(name)
+    return new PromptTokens(tokenizer, memoBytesMax)
+  } catch (error) {
+    return error instanceof TokenizerError ? error : new TokenizerError(String(error))
+  }
+}
+
+async function modelOf(name: string): Promise<PromptTokens | TokenizerError> {
+  let model = models.get(name)
+  if (model === undefined) {
+    model = load(name)
+    models.set(name, model)
+  }
+  return await model
+}
+
+async function outcomeOf(task: TokenTask): Promise<WorkerOutcome> {
+  const { bytes, kind, tokenizer, root, blockSize } = task
+  const model = await modelOf(tokenizer)
+  if (model instanceof TokenizerError) return { reason: 'unavailable', message: model.message }
+  const body = readBody(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  if (body instanceof Error) return { reason: 'error', message: body.message }
+  try {
+    const { ids, isVerifiable } = await model.make(body, kind)
+    const keys = new BigUint64Array(Math.floor(ids.length / blockSize))
+    chainKeys(root, ids, ids.length, blockSize, keys)
+    const isLasting = !(model.tokenizer instanceof HfTokenizer) || !model.tokenizer.readsClock
+    return { exact: true, isVerifiable, isLasting, promptTokens: ids.length, blockSize, keys }
+  } catch (error) {
+    const reason = error instanceof UnknownPrompt ? 'template' : 'error'
+    return { reason, message: String(error) }
+  }
+}
+
+export default async function run(task: TokenTask): Promise<unknown> {
+  const outcome = await outcomeOf(task)
+  if ('reason' in outcome) return outcome
+  return move({
+    get [transferableSymbol]() {
+      return outcome.keys.buffer
+    },
+    get [valueSymbol]() {
+      return outcome
+    },
+  })
+}
