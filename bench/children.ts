@@ -11,8 +11,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 /** A child that does not end after SIGTERM is killed. */
 const STOP_MS_MAX = 10_000
-/** A child that is not ready by then never will be. */
-const START_MS_MAX = 20_000
+/** A child that is not ready by then never will be; a crowded machine starts Node in 10 s. */
+const START_MS_MAX = 60_000
 const POLL_MS = 20
 
 export interface ChildPlan {

@@ -17,7 +17,15 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { readRssMb, readThreadTimes, spentNs } from './cpu.ts'
 import { runInterleaved } from './load_client.ts'
 import { type BenchOptions, flag, numberOption, option } from './options.ts'
-import { addedLatency, type Figure, readFaults, readFigures, table } from './relay_report.ts'
+import {
+  type AddedLatency,
+  addedLatency,
+  type Figure,
+  latencyLines,
+  readFaults,
+  readFigures,
+  table,
+} from './relay_report.ts'
 import { type Cell, type Load, runCell, SCENARIOS } from './relay_scenarios.ts'
 import { rounded, runRounds } from './rounds.ts'
 import {
@@ -50,7 +58,7 @@ export interface RelayResult {
   readonly is_pinned: boolean
   /** Targets that could not be measured here, and why. */
   readonly skipped: Readonly<Record<string, string>>
-  readonly added_latency_c1: Readonly<Record<string, unknown>>
+  readonly added_latency_c1: Readonly<Record<string, AddedLatency>>
   readonly figures: readonly Figure[]
   readonly idle: Readonly<Record<string, Idle>>
   readonly rss_after_mb: Readonly<Record<string, number>>
@@ -137,14 +145,19 @@ export async function run(options: BenchOptions): Promise<RelayResult> {
     for (const [i, { faults: count, first_fault }] of pairs.entries()) {
       if (count > 0) faults.push(`concurrency 1 ${names[i]}: ${count} × ${first_fault}`)
     }
-    process.stdout.write(`${table(figures, names)}\n`)
+    const latency = addedLatency(names, pairs)
+    process.stdout.write(`${table(figures, names)}\n${latencyLines(latency)}\n`)
+    for (const [name, { rss_mb, cpu_ms_per_s, start_ms }] of Object.entries(idle)) {
+      const memory = `idle ${rss_mb} MB, ${cpu_ms_per_s} ms of processor a second`
+      process.stdout.write(`${name.padEnd(20)} answers after ${start_ms} ms, ${memory}\n`)
+    }
     for (const fault of faults) process.stdout.write(`FAULT ${fault}\n`)
     return {
       rounds,
       seconds: load.seconds,
       is_pinned: stage.loadCore !== null,
       skipped,
-      added_latency_c1: addedLatency(names, pairs),
+      added_latency_c1: latency,
       figures,
       idle,
       rss_after_mb: rssAfter(stage.targets),

@@ -5,10 +5,10 @@
  * as the last line of output: one JSON object, with the machine, the commit and the load at the
  * start beside the figures. A shared machine is marked `noisy: true` and never refused.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { readMachine } from './machine.ts'
-import { type BenchOptions, readBenchOptions } from './options.ts'
+import { type BenchOptions, option, readBenchOptions } from './options.ts'
 
 const BENCHES: Readonly<Record<string, string>> = {
   relay: 'latency and processor time of the gateway beside direct, a bare relay and haproxy',
@@ -20,7 +20,7 @@ const BENCHES: Readonly<Record<string, string>> = {
 }
 
 /** Options that every bench understands; each bench's header lists its own. */
-const USAGE = `usage: npm run bench -- NAME [--quick] [--rounds N] [--seconds S]
+const USAGE = `usage: npm run bench -- NAME [--quick] [--rounds N] [--seconds S] [--save FILE]
 
 ${Object.entries(BENCHES)
   .map(([name, what]) => `  ${name.padEnd(8)} ${what}`)
@@ -51,7 +51,10 @@ async function main(words: readonly string[]): Promise<number> {
   const machine = await readMachine(['npm', 'run', 'bench', '--', ...words].join(' '))
   const result = await run(readBenchOptions(rest))
   const figures = typeof result === 'object' && result !== null ? result : {}
-  process.stdout.write(`${JSON.stringify({ bench: name, ...figures, ...machine })}\n`)
+  const report = { bench: name, ...figures, ...machine }
+  const file = option(rest, 'save')
+  if (file !== null) writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
+  process.stdout.write(`${JSON.stringify(report)}\n`)
   return 0
 }
 

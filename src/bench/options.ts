@@ -28,7 +28,9 @@ Drives any OpenAI-compatible endpoint and prints a table and then one line of JS
 const CONCURRENCY_MAX = 4096
 /** Words of a prompt at most: a body of some 6 MB. */
 const PROMPT_TOKENS_MAX = 1_000_000
-const REQUESTS_MAX = 100_000_000
+/** Requests of one run at most: the times of each are kept until its end. */
+const REQUESTS_MAX = 10_000_000
+/** Longest time that a flag takes, in seconds: a day. */
 const SECONDS_MAX = 86_400
 const DURATION_SECONDS = 10
 

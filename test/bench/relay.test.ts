@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { run } from '../../bench/relay.ts'
 import { median, pairedRatio, runRounds } from '../../bench/rounds.ts'
 import { missing } from '../../bench/targets.ts'
@@ -19,6 +19,12 @@ const isBuilt = existsSync(path.join(ROOT, 'build/Release/mock_node'))
 beforeAll(() => {
   // The baseline runs as a process of its own, and Node 20 loads no TypeScript.
   execFileSync('npx', ['tsc', '-p', 'tsconfig.tools.json'], { cwd: ROOT, stdio: 'pipe' })
+})
+
+beforeEach(() => {
+  // The tables are for people.
+  const silence = vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+  return () => silence.mockRestore()
 })
 
 describe.runIf(isBuilt)('the relay bench', () => {

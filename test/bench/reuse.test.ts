@@ -1,6 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { run } from '../../bench/reuse.ts'
 import { missing } from '../../bench/targets.ts'
+
+beforeEach(() => {
+  const silence = vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+  return () => silence.mockRestore()
+})
 
 describe.runIf(missing('warmpath') === null)('the reuse bench', () => {
   test('prefix routing reuses what an infinite cache would, round robin does not', async () => {

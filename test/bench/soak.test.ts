@@ -1,11 +1,16 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { ROOT } from '../../bench/machine.ts'
 import { run, slope } from '../../bench/soak.ts'
 import { missing } from '../../bench/targets.ts'
 
 const isBuilt = existsSync(path.join(ROOT, 'build/Release/mock_node'))
+
+beforeEach(() => {
+  const silence = vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+  return () => silence.mockRestore()
+})
 
 describe('the soak bench', () => {
   test('the slope is that of the line through the points', () => {
