@@ -65,10 +65,6 @@ export class KvPublisher {
     return new KvPublisher(live, router, batchesPerSecond)
   }
 
-  get published(): number {
-    return Number(this.#seq)
-  }
-
   async close(): Promise<void> {
     clearInterval(this.#timer)
     await this.#sending
