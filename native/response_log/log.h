@@ -18,6 +18,7 @@ struct RemoteReader {
   std::uint32_t token = 0;  // what its thread calls it
   bool is_used = false;
   bool is_cut = false;
+  LogCut cut_reason = LOG_CUT_LAG;
   bool is_told = false;  // mail is under way, or it has not taken all since
 
   bool is_live() const { return is_used && !is_cut; }
@@ -91,9 +92,10 @@ struct Log {
     settle();
   }
 
-  void cut(RemoteReader& reader) {
+  void cut(RemoteReader& reader, LogCut why) {
     WARMPATH_CHECK(reader.is_live() && readers_live > 0);
     reader.is_cut = true;
+    reader.cut_reason = why;
     // It is told at once, even if it has not answered the mail before.
     reader.is_told = false;
     readers_live--;

@@ -55,7 +55,7 @@ void LogTable::append(LogName name, const std::uint8_t* bytes, std::size_t size,
   if (!store(log, lock, bytes, size, facts)) {
     facts->status |= LOG_CUT;
     for (RemoteReader& reader : log.readers) {
-      if (reader.is_live()) log.cut(reader);
+      if (reader.is_live()) log.cut(reader, LOG_CUT_MEMORY);
     }
     log.floor = LOG_NO_FLOOR;
     log.settle();
@@ -73,7 +73,7 @@ void LogTable::append(LogName name, const std::uint8_t* bytes, std::size_t size,
     for (RemoteReader& reader : log.readers) {
       if (!reader.is_used) continue;
       const bool is_behind = log.bytes - reader.position > log.options.lag_bytes_max;
-      if (reader.is_live() && is_behind && !log.is_kept()) log.cut(reader);
+      if (reader.is_live() && is_behind && !log.is_kept()) log.cut(reader, LOG_CUT_LAG);
       log.tell(reader);
     }
     log.settle();

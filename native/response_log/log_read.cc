@@ -123,7 +123,8 @@ void LogTable::attach(LogName name, std::uint32_t tenant, std::uint32_t thread, 
   if (log->references++ == 0) unlink_idle(*log);
   log->begin_storing();
   if (index == log->readers.size()) log->readers.emplace_back();
-  log->readers[index] = {position, thread, token, true, false, false};
+  log->readers[index] =
+      RemoteReader{.position = position, .thread = thread, .token = token, .is_used = true};
   log->readers_live++;
   facts->size = index;
 }
@@ -138,6 +139,7 @@ void LogTable::read(LogName name, std::uint32_t index, std::uint8_t* out, std::s
   RemoteReader& reader = log->readers[index];
   if (reader.is_cut) {
     facts->status = LOG_CUT;
+    facts->end_code = reader.cut_reason;
     return;
   }
   copy_from(*log, reader.position, out, size, facts);

@@ -76,6 +76,9 @@ enum LogStatus : std::uint32_t {
   LOG_IS_WINDOW = 256,
 };
 
+// Why a reader was cut, in the end code of its read.
+enum LogCut : std::uint32_t { LOG_CUT_LAG = 1, LOG_CUT_MEMORY = 2 };
+
 struct LogOptions {
   LogKind kind;
   LogMode mode;
@@ -94,7 +97,7 @@ struct LogFacts {
   std::uint32_t remote_live = 0;
   std::uint32_t remote_lagging = 0;
   std::uint32_t size = 0;       // read: bytes copied
-  std::uint32_t end_code = 0;   // read, stat: how it ended
+  std::uint32_t end_code = 0;   // read, stat: how it ended; read of a cut reader: why
   std::uint32_t bytes_low = 0;  // stat: all bytes so far
   std::uint32_t bytes_high = 0;
   std::uint32_t base_low = 0;  // stat: first stored position

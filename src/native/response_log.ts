@@ -33,6 +33,9 @@ export const LOG_UNKNOWN = 64
 export const LOG_FULL = 128
 export const LOG_IS_WINDOW = 256
 
+/** `FACT_END_CODE` of a reader that was cut. */
+export const LOG_CUT_MEMORY = 2
+
 export const LOG_KIND_SSE = 0
 export const LOG_KIND_JSON = 1
 export const LOG_MODE_WINDOW = 0

@@ -99,7 +99,10 @@ export class LogOwner {
     return { slot: found[0] ?? 0, generation: found[1] ?? 0 }
   }
 
-  /** Follows a log from a position, on whatever thread it lives. */
+  /**
+   * Follows a log from a position, on whatever thread it lives. The reader hears at once what is
+   * there, so of a finished log its end may come before this returns.
+   */
   follow(
     name: LogName,
     tenant: number,

@@ -15,6 +15,7 @@ import {
   FACT_WHOLE_END,
   FACT_WORDS,
   LOG_CUT,
+  LOG_CUT_MEMORY,
   LOG_ENDED,
   LOG_EXPIRED,
   LOG_FULL,
@@ -97,7 +98,7 @@ export class RemoteReader {
     const endCode = facts[FACT_END_CODE] ?? 0
     const wholeEnd = facts[FACT_WHOLE_END] ?? 0
     if ((status & LOG_CUT) !== 0) {
-      this.#finish({ kind: 'cut', reason: 'lag' })
+      this.#finish({ kind: 'cut', reason: endCode === LOG_CUT_MEMORY ? 'memory' : 'lag' })
       return false
     }
     if ((status & LOG_HAS_HEAD) !== 0) this.#readHead()

@@ -1,8 +1,11 @@
 /** Every limit of the logs is reached here: memory, slots, readers, ids, heads, faults. */
 import { afterEach, describe, expect, it } from 'vitest'
 import {
+  FACT_END_CODE,
   FACT_STATUS,
   FACT_WORDS,
+  LOG_CUT,
+  LOG_CUT_MEMORY,
   LOG_FULL,
   LOG_HEAD_BYTES_MAX,
   nativeLog,
@@ -102,6 +105,23 @@ describe('limits of response logs', () => {
     expect(slow.ends).toEqual([{ kind: 'cut', reason: 'memory' }])
     expect([fast.text.length, fast.ends]).toEqual([20_000, []])
     log.close()
+  })
+
+  it('tells a remote reader why it was cut', () => {
+    const facts = new Uint32Array(FACT_WORDS)
+    const reasonAfter = (budget: number, bytes: number): (number | undefined)[] => {
+      setLogBudget(budget)
+      const log = open('window')
+      nativeLog.logAttach(log.slot, log.generation, 1, NO_THREAD, 1, 0, facts)
+      log.head(HEAD)
+      for (let i = 0; i < bytes; i += 10_000) log.append(latin1('z'.repeat(10_000)))
+      nativeLog.logRead(log.slot, log.generation, 0, new Uint8Array(9), facts)
+      nativeLog.logDetach(log.slot, log.generation, 0)
+      log.close()
+      return [facts[FACT_STATUS], facts[FACT_END_CODE]]
+    }
+    expect(reasonAfter(50_000, 100_000)).toEqual([LOG_CUT, LOG_CUT_MEMORY])
+    expect(reasonAfter(BUDGET_BYTES, 2 ** 20 + 10_000)).toEqual([LOG_CUT, 1])
   })
 
   it('survives an allocation that fails at any point', () => {
