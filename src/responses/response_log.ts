@@ -155,7 +155,6 @@ export class ResponseLog {
     this.#remoteLagging = remoteLagging
     if ((status & LOG_IS_WINDOW) !== 0) this.#isWindow = true
     const isMemoryOut = (status & LOG_CUT) !== 0
-    if (isMemoryOut) this.#floor = LOG_NO_FLOOR
     if (this.#lagging > 0) isChanged = this.#cutLaggards(isMemoryOut) || isChanged
     const followers = this.#followers
     const count = followers.length

@@ -16,6 +16,7 @@ import { LogOwner } from '../../src/responses/log_owner.ts'
 import { ResponseLog } from '../../src/responses/response_log.ts'
 import { HEAD, latin1, Recorder } from './recorder.ts'
 
+const LAG_BYTES_MAX = 2 ** 20
 const BUDGET_BYTES = 256 * 2 ** 20
 const NO_THREAD = 0xfffffffe
 const LOGS_MAX = 65_536
@@ -24,7 +25,7 @@ const upstream = { pause: () => {}, resume: () => {}, abandoned: () => {} }
 const owner = new LogOwner(NO_THREAD)
 
 function open(mode: 'kept' | 'window', bytesMax = 2 ** 20): ResponseLog {
-  const lagBytesMax = 2 ** 20
+  const lagBytesMax = LAG_BYTES_MAX
   return new ResponseLog({ kind: 'sse', mode, tenant: 1, bytesMax, lagBytesMax, upstream, owner })
 }
 
@@ -107,6 +108,27 @@ describe('limits of response logs', () => {
     log.close()
   })
 
+  it('cuts no reader that is as far behind as allowed, and each at one byte more', () => {
+    const facts = new Uint32Array(FACT_WORDS)
+    const log = open('window')
+    const fast = new Recorder()
+    const slow = new Recorder()
+    log.attach(fast)
+    log.attach(slow)
+    log.head(HEAD)
+    slow.isWanting = false
+    log.append(latin1('a'))
+    nativeLog.logAttach(log.slot, log.generation, 1, NO_THREAD, 1, 1, facts)
+    log.append(latin1('z'.repeat(LAG_BYTES_MAX)))
+    nativeLog.logRead(log.slot, log.generation, 0, new Uint8Array(0), facts)
+    expect([slow.ends, (facts[FACT_STATUS] ?? 0) & LOG_CUT]).toEqual([[], 0])
+    log.append(latin1('b'))
+    nativeLog.logRead(log.slot, log.generation, 0, new Uint8Array(0), facts)
+    expect([slow.ends, facts[FACT_STATUS]]).toEqual([[{ kind: 'cut', reason: 'lag' }], LOG_CUT])
+    nativeLog.logDetach(log.slot, log.generation, 0)
+    log.close()
+  })
+
   it('tells a remote reader why it was cut', () => {
     const facts = new Uint32Array(FACT_WORDS)
     const reasonAfter = (budget: number, bytes: number): (number | undefined)[] => {
@@ -121,7 +143,7 @@ describe('limits of response logs', () => {
       return [facts[FACT_STATUS], facts[FACT_END_CODE]]
     }
     expect(reasonAfter(50_000, 100_000)).toEqual([LOG_CUT, LOG_CUT_MEMORY])
-    expect(reasonAfter(BUDGET_BYTES, 2 ** 20 + 10_000)).toEqual([LOG_CUT, 1])
+    expect(reasonAfter(BUDGET_BYTES, LAG_BYTES_MAX + 10_000)).toEqual([LOG_CUT, 1])
   })
 
   it('survives an allocation that fails at any point', () => {
