@@ -4,22 +4,25 @@
  *   write(line) ──► current ──(full)──► chunks ──► fs.write, one at a time ──► kernel
  *                      └──(batch bytes reached, or timer)──┘
  *
- * Invariants: a chunk is made of whole lines and is at most LOG_WRITE_BYTES_MAX long unless one
- * line is longer; chunks leave in order; one write is under way at a time. A write of that size
- * to a pipe is atomic on Linux and so is an append to a file, therefore several threads may have
- * a sink on one destination. (sonic-boom, pino's own, answers `flush` before the bytes are out.)
+ * Invariants: a chunk is made of whole lines and is at most LOG_WRITE_BYTES_MAX long (a file:
+ * LOG_FILE_WRITE_BYTES_MAX) unless one line is longer; chunks leave in order; one write is under
+ * way at a time. A write of that size to a pipe is atomic on Linux and so is an append to a file,
+ * therefore several threads may have a sink on one destination. (sonic-boom, pino's own, answers `flush` before the bytes are out.)
  *
  * What it does badly: a destination that takes nothing makes chunks pile up to
  * LOG_PENDING_BYTES_MAX; then lines are dropped and counted, never waited for. A crash loses the
  * lines of the last LOG_FLUSH_MS.
  */
-import { openSync, write } from 'node:fs'
+import { fstatSync, openSync, write } from 'node:fs'
 
 /** Bytes of one write; PIPE_BUF of Linux, the largest write that a pipe does not cut. */
 export const LOG_WRITE_BYTES_MAX = 4096
 
-/** Bytes that a gateway thread gathers before it writes: some eight lines, to save system calls. */
-export const LOG_BATCH_BYTES = 3072
+/** Bytes of one write to a file: an append of any size stays whole, and each costs a hop. */
+export const LOG_FILE_WRITE_BYTES_MAX = 65_536
+
+/** Share of a write that a gateway thread gathers before it writes, to save system calls. */
+export const LOG_BATCH_SHARE = 0.75
 
 /** Milliseconds after which gathered lines are written anyway, so that `tail -f` follows. */
 export const LOG_FLUSH_MS = 250
@@ -37,8 +40,14 @@ export type WriteCall = (
   done: (error: NodeJS.ErrnoException | null, written: number) => void,
 ) => void
 
-const systemWrite: WriteCall = (fd, bytes, done) => {
+export const systemWrite: WriteCall = (fd, bytes, done) => {
   write(fd, bytes, 0, bytes.length, null, done)
+}
+
+/** Largest write to a descriptor that stays whole beside those of other threads. */
+export function writeBytesMax(fd: number): number {
+  const stat = fstatSync(fd)
+  return stat.isFIFO() || stat.isSocket() ? LOG_WRITE_BYTES_MAX : LOG_FILE_WRITE_BYTES_MAX
 }
 
 /** Descriptor of a destination: stdout, stderr, or a file that is appended to. */
@@ -50,6 +59,7 @@ export function openDestination(destination: string): number {
 
 export class LineSink {
   readonly #fd: number
+  readonly #writeBytesMax: number
   readonly #batchBytes: number
   readonly #onDrop: () => void
   readonly #call: WriteCall
@@ -60,8 +70,15 @@ export class LineSink {
   #timer: NodeJS.Timeout | null = null
   #waiters: (() => void)[] = []
 
-  constructor(fd: number, batchBytes: number, onDrop: () => void, call = systemWrite) {
+  constructor(
+    fd: number,
+    batchBytes: number,
+    onDrop: () => void,
+    call = systemWrite,
+    writeBytes = LOG_WRITE_BYTES_MAX,
+  ) {
     this.#fd = fd
+    this.#writeBytesMax = writeBytes
     this.#batchBytes = batchBytes
     this.#onDrop = onDrop
     this.#call = call
@@ -73,7 +90,7 @@ export class LineSink {
       this.#onDrop()
       return
     }
-    if (this.#current.length + line.length > LOG_WRITE_BYTES_MAX) this.#close()
+    if (this.#current.length + line.length > this.#writeBytesMax) this.#close()
     this.#current += line
     this.#pendingBytes += line.length
     if (this.#isWriting) return

@@ -9,7 +9,13 @@
  */
 import { pino } from 'pino'
 import type { LogConfig, LogLevel } from './config.ts'
-import { LineSink, LOG_BATCH_BYTES, openDestination } from './line_sink.ts'
+import {
+  LineSink,
+  LOG_BATCH_SHARE,
+  openDestination,
+  systemWrite,
+  writeBytesMax,
+} from './line_sink.ts'
 
 /** Characters of one field that came from outside, so that a line stays below a write. */
 export const LOG_FIELD_CHARS_MAX = 256
@@ -54,10 +60,14 @@ class PinoLog implements ThreadLog {
   constructor(options: LogOptions) {
     const { config, thread, isBatched } = options
     this.#level = config.level
+    const fd = openDestination(config.destination)
+    const writeBytes = writeBytesMax(fd)
     this.#sink = new LineSink(
-      openDestination(config.destination),
-      isBatched ? LOG_BATCH_BYTES : 0,
+      fd,
+      isBatched ? writeBytes * LOG_BATCH_SHARE : 0,
       options.onDrop ?? (() => {}),
+      systemWrite,
+      writeBytes,
     )
     this.#logger = pino(
       {
