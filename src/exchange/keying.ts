@@ -11,31 +11,56 @@ import { M } from '../observe/metrics/layout.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import type { PromptKeys, PromptTarget } from '../prompt/keyer.ts'
 import { PromptKeyer } from '../prompt/keyer.ts'
+import { PiscinaPool } from '../prompt/piscina_pool.ts'
 import type { ExchangeRequest } from './request.ts'
+
+/** Threads with tokenizers behind each gateway thread; each holds 26 to 47 MB a model. */
+const POOL_THREADS_MAX = 1
+/** Milliseconds without a prompt after which such a thread ends and frees its memory. */
+const POOL_IDLE_MS_MAX = 60_000
+/** Prompts that wait for tokens; more are routed by their text at once. */
+const POOL_QUEUE_ITEMS_MAX = 256
+/** Bytes of such prompts. */
+const POOL_QUEUE_BYTES_MAX = 64 * 2 ** 20
+/** Bytes of token ids that a pool thread remembers for each model: a turn costs its new text. */
+const TOKEN_MEMO_BYTES_MAX = 64 * 2 ** 20
+/** Bytes of keys that a gateway thread remembers of whole prompts. */
+const KEY_MEMO_BYTES_MAX = 32 * 2 ** 20
+/** Milliseconds that a request waits for its tokens before it is routed by text. */
+const TOKENS_WAIT_MS_MAX = 2_000
 
 type ModelTarget = Omit<PromptTarget, 'salt'>
 
 function nothing(): void {}
 
 export class PromptKeying {
+  readonly #pool: PiscinaPool
   readonly #keyer: PromptKeyer
   /** Targets by model name, for the view that they were made from. */
   #targets = new Map<string | null, ModelTarget>()
   #view: FleetView | null = null
 
-  constructor(metrics: ThreadMetrics, _log: Log) {
+  constructor(metrics: ThreadMetrics, log: Log) {
+    this.#pool = new PiscinaPool({
+      threadsMax: POOL_THREADS_MAX,
+      idleMsMax: POOL_IDLE_MS_MAX,
+      queueItemsMax: POOL_QUEUE_ITEMS_MAX,
+      queueBytesMax: POOL_QUEUE_BYTES_MAX,
+      memoBytesMax: TOKEN_MEMO_BYTES_MAX,
+      log: message => log.warn({}, message),
+    })
     this.#keyer = new PromptKeyer({
       chainRoot,
       chainKeys,
       // The router looks the matches up itself, at the moment of its decision.
       match: null,
-      pool: null,
+      pool: this.#pool,
       meter: {
         source: source => metrics.addFor(M.prompts, PROMPT[source], 1),
         fallback: reason => metrics.addFor(M.tokenizerFallbacks, FALLBACK[reason], 1),
       },
-      memoBytesMax: 32 * 2 ** 20,
-      waitMsMax: 2_000,
+      memoBytesMax: KEY_MEMO_BYTES_MAX,
+      waitMsMax: TOKENS_WAIT_MS_MAX,
       setTimer(run, ms) {
         const timer = setTimeout(run, ms)
         return () => clearTimeout(timer)
@@ -57,7 +82,10 @@ export class PromptKeying {
     return this.#keyer.keys(request.body, kind, target, Date.now(), done)
   }
 
-  async close(): Promise<void> {}
+  /** Ends the threads that hold tokenizers. */
+  async close(): Promise<void> {
+    await this.#pool.close()
+  }
 
   #targetOf(model: string | null, view: FleetView): ModelTarget {
     if (view !== this.#view) {
