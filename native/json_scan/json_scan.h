@@ -71,6 +71,7 @@ struct Keys {
   uint32_t text_bytes;  // bytes of the canonical text, the last, partial chunk included
   uint64_t digest;      // chain of all chunks, the last, partial one included, and of the options
 };
+// Bytes of a chunk: the one that is not full yet is held on the stack.
 constexpr uint32_t CHUNK_BYTES_MAX = 1024;
 Keys canonical_keys(const uint8_t* body, const Span* spans, uint32_t count, PromptKind kind,
                     uint64_t root, uint32_t chunk_bytes, uint64_t* keys, uint32_t keys_max);

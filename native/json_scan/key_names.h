@@ -68,6 +68,7 @@ constexpr const char* NAMES[] = {"",
                                  "truncation",
                                  "output_config"};
 constexpr uint32_t NAME_COUNT = sizeof(NAMES) / sizeof(NAMES[0]);
+// Bytes of a name: an escaped key is undone in a buffer of that size on the stack.
 constexpr size_t NAME_LENGTH_MAX = 31;
 
 constexpr size_t length_of(const char* text) {

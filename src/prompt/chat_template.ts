@@ -10,6 +10,7 @@
  */
 import { Template } from '@huggingface/jinja'
 import { type ContentFormat, contentFormat } from './content_format.ts'
+import { withoutDeveloper } from './developer_role.ts'
 import { CUT_MARK, nodeMessages, nodeTools, UnknownPrompt } from './node_messages.ts'
 import { type ChatInput, isRecord } from './tokenizer.ts'
 
@@ -35,10 +36,8 @@ export class ChatTemplate {
 
   /** The text of a chat, as far as the first part that is no text. */
   render(chat: ChatInput): string {
-    const { messages, isCut } = nodeMessages(chat.messages, this.contentFormat)
-    if (!this.#knowsDeveloper && messages.some(message => message.role === 'developer')) {
-      throw new UnknownPrompt('the template has no developer role')
-    }
+    const { messages: listed, isCut } = nodeMessages(chat.messages, this.contentFormat)
+    const messages = this.#knowsDeveloper ? listed : withoutDeveloper(listed)
     const continued = chat.continueFinalMessage && !isCut
     const text = this.#template.render({
       ...this.#tokens,

@@ -4,7 +4,7 @@ import { z } from 'zod'
 /** Tokenizer name that stands for the built-in toy tokenizer of the simulated nodes. */
 export const TOY_TOKENIZER = 'toy'
 
-export const modelEntrySchema = z.strictObject({
+const modelEntrySchema = z.strictObject({
   name: z.string().min(1).max(256).describe('Name of the model, as clients and nodes spell it.'),
   tokenizer: z
     .string()
@@ -20,5 +20,3 @@ export const modelsSchema = z
   .array(modelEntrySchema)
   .default([])
   .describe('What the gateway knows of models beyond what nodes say.')
-
-export type ModelEntry = z.output<typeof modelEntrySchema>

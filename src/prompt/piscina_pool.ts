@@ -14,7 +14,13 @@
 import path from 'node:path'
 import type { Piscina } from 'piscina'
 import { packageRoot } from '../native/addon.ts'
-import type { TokenOutcome, TokenPool, TokenTask, WorkerOutcome } from './token_pool.ts'
+import type {
+  TokenIdsTask,
+  TokenOutcome,
+  TokenPool,
+  TokenTask,
+  WorkerOutcome,
+} from './token_pool.ts'
 
 export interface PiscinaPoolOptions {
   readonly threadsMax: number
@@ -28,13 +34,15 @@ export interface PiscinaPoolOptions {
   readonly log: (message: string) => void
 }
 
+type Threads = Piscina<TokenTask | TokenIdsTask, WorkerOutcome | Uint32Array | null>
+
 /** Different failures said in the log; past it they are counted only. */
 const FAILURES_SAID_MAX = 64
 
 export class PiscinaPool implements TokenPool {
   readonly #options: PiscinaPoolOptions
   readonly #said: Set<string>
-  #threads: Promise<Piscina<TokenTask, WorkerOutcome>> | null
+  #threads: Promise<Threads> | null
   #items: number
   #bytes: number
   #isClosed: boolean
@@ -69,6 +77,19 @@ export class PiscinaPool implements TokenPool {
     return true
   }
 
+  /** Our token ids of a body of /tokenize; null where they cannot be known. */
+  async tokenIds(tokenizer: string, body: object): Promise<Uint32Array | null> {
+    try {
+      this.#threads ??= this.#start()
+      const threads = await this.#threads
+      const task = { tokenizer, json: JSON.stringify(body) }
+      const ids = await threads.run(task, { name: 'tokenIds' })
+      return ids instanceof Uint32Array ? ids : null
+    } catch {
+      return null
+    }
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true
     const threads = await this.#threads?.catch(() => null)
@@ -80,6 +101,7 @@ export class PiscinaPool implements TokenPool {
       this.#threads ??= this.#start()
       const threads = await this.#threads
       const outcome = await threads.run(task, { transferList: [task.bytes.buffer] })
+      if (outcome === null || outcome instanceof Uint32Array) return 'error'
       if (!('reason' in outcome)) return outcome
       // A request that no template can render says nothing about the tokenizer.
       if (outcome.reason !== 'template') {
@@ -92,7 +114,7 @@ export class PiscinaPool implements TokenPool {
     }
   }
 
-  async #start(): Promise<Piscina<TokenTask, WorkerOutcome>> {
+  async #start(): Promise<Threads> {
     const { Piscina: Pool } = await import('piscina')
     const { threadsMax, idleMsMax, memoBytesMax } = this.#options
     return new Pool({

@@ -9,15 +9,18 @@
  */
 import { move, transferableSymbol, valueSymbol, workerData } from 'piscina'
 import { chainKeys } from '../native/chain_hash.ts'
+import { keyId } from '../native/json_scan.ts'
 import { readBody } from './body.ts'
 import { TOY_TOKENIZER } from './config.ts'
 import { HfTokenizer } from './hf_tokenizer.ts'
 import { UnknownPrompt } from './node_messages.ts'
 import { PromptTokens } from './prompt_tokens.ts'
-import type { TokenTask, WorkerOutcome } from './token_pool.ts'
+import type { TokenIdsTask, TokenTask, WorkerOutcome } from './token_pool.ts'
 import { isRecord, type Tokenizer } from './tokenizer.ts'
 import { TokenizerError } from './tokenizer_files.ts'
 import { ToyTokenizer } from './toy_tokenizer.ts'
+
+const MESSAGES = keyId('messages')
 
 const given: unknown = workerData
 /** Bytes of token ids remembered for each model; the pool says how many. */
@@ -59,6 +62,18 @@ async function outcomeOf(task: TokenTask): Promise<WorkerOutcome> {
   } catch (error) {
     const reason = error instanceof UnknownPrompt ? 'template' : 'error'
     return { reason, message: String(error) }
+  }
+}
+
+/** Our ids of a body of /tokenize, for the truth check; null where we do not claim to know them. */
+export async function tokenIds(task: TokenIdsTask): Promise<Uint32Array | null> {
+  const model = await modelOf(task.tokenizer)
+  const body = readBody(Buffer.from(task.json))
+  if (model instanceof Error || body instanceof Error) return null
+  try {
+    return (await model.make(body, body.has(MESSAGES) ? 'chat' : 'completion')).ids
+  } catch {
+    return null
   }
 }
 

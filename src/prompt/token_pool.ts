@@ -25,6 +25,13 @@ export interface TokenChain extends KeyChain {
   readonly isLasting: boolean
 }
 
+/** A question of the truth check. */
+export interface TokenIdsTask {
+  readonly tokenizer: string
+  /** A body of /tokenize. */
+  readonly json: string
+}
+
 export type TokenOutcome = TokenChain | FallbackReason
 
 /** What a prompt thread answers: a chain, or why there is none, in words for the log. */

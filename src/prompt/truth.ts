@@ -46,6 +46,18 @@ const QUESTION = {
   content: '  What is 2 + 2?\n\n```python\nprint("héllo 🌍")\n```  ',
 }
 const ANSWER = { role: 'assistant', content: 'It is 4 — “four”.' }
+const TOOL_CALL = {
+  role: 'assistant',
+  content: null,
+  tool_calls: [
+    {
+      id: 'call_1',
+      type: 'function',
+      function: { name: 'get_weather', arguments: '{"city": "東京", "days": [1, 2.5], "x": null}' },
+    },
+  ],
+}
+const TOOL_RESULT = { role: 'tool', tool_call_id: 'call_1', content: '{"°C": 21.5}' }
 const FOLLOW_UP = { role: 'user', content: 'و الآن؟ 然后呢 ١٢٣' }
 
 /** Texts that tell templates and vocabularies apart: roles, tools, turns, parts, scripts. */
@@ -56,6 +68,7 @@ export const TRUTH_SAMPLES: readonly TruthSample[] = [
   { body: { messages: [SYSTEM, QUESTION], tools: [WEATHER_TOOL] } },
   { body: { messages: [{ role: 'user', content: [{ type: 'text', text: 'one' }] }] } },
   { body: { messages: [QUESTION, ANSWER, FOLLOW_UP], add_generation_prompt: false } },
+  { body: { messages: [QUESTION, TOOL_CALL, TOOL_RESULT], tools: [WEATHER_TOOL] } },
 ]
 
 /** Compares our ids with the node's for every sample that both can tokenize. */

@@ -27,7 +27,8 @@ describe('the content of messages', () => {
       ['{% for m in messages %}{% for p in m.content %}{% endfor %}{% endfor %}', 'parts'],
       ["{% for m in messages %}{% for p in m['content'] %}{% endfor %}{% endfor %}", 'parts'],
       [
-        '{% set rest = messages[1:] %}{% for m in rest %}{% for p in m.content %}{% endfor %}{% endfor %}',
+        '{% set rest = messages[1:] %}' +
+          '{% for m in rest %}{% for p in m.content %}{% endfor %}{% endfor %}',
         'parts',
       ],
       [
@@ -36,7 +37,8 @@ describe('the content of messages', () => {
       ],
       ['{% for m in messages %}{% for t in m.tool_calls %}{% endfor %}{% endfor %}', 'string'],
       [
-        '{% for m in messages %}{% set content = m.content %}{% for p in content %}{% endfor %}{% endfor %}',
+        '{% for m in messages %}{% set content = m.content %}' +
+          '{% for p in content %}{% endfor %}{% endfor %}',
         'parts',
       ],
       [
@@ -121,8 +123,22 @@ describe('a chat template', () => {
     expect(new ChatTemplate('{{ strftime_now("%Y") }}', {}).readsClock).toBe(true)
   })
 
+  it('sees what developers say as one system message, unless it knows their role', () => {
+    const messages = [
+      { role: 'system', content: 'a' },
+      { role: 'user', content: 'b' },
+      { role: 'developer', content: 'c', tools: [] },
+      { role: 'user', content: 'd' },
+    ]
+    expect(render(STRING, { messages })).toBe('[system|a\n\nc|][user|b|][user|d|]GEN')
+    expect(render(STRING, { messages: messages.slice(2) })).toBe('[system|c|][user|d|]GEN')
+    expect(render(PARTS, { messages })).toBe('[Sa\n\nc][<text:b>][<text:d>]')
+    const knowing = `${STRING}{# 'developer' #}`
+    expect(render(knowing, { messages })).toContain('[developer|c|]')
+  })
+
   it('refuses what only the node can know', () => {
-    for (const message of [{ content: 'no role' }, { role: 'developer', content: 'x' }, 'text']) {
+    for (const message of [{ content: 'no role' }, 'text']) {
       expect(() => render(STRING, { messages: [message] })).toThrow(UnknownPrompt)
     }
   })

@@ -142,6 +142,16 @@ describe('the prompt pool', () => {
     expect(pool.items + small.items).toBe(0)
   })
 
+  it('tells its own ids for the truth check, and nothing where it cannot know', async () => {
+    const pool = newPool()
+    const messages = [user('hello')]
+    const ids = new ToyTokenizer().encodeChat(messages)
+    expect(await pool.tokenIds('toy', { messages })).toEqual(ids)
+    expect(await pool.tokenIds('toy', { prompt: 'hi' })).toHaveLength(2)
+    expect(await pool.tokenIds(tokenizerFolder(null), { messages })).toBeNull()
+    expect(await pool.tokenIds('/no/such/folder', { messages })).toBeNull()
+  })
+
   it('answers every task when it is closed under load', async () => {
     const pool = newPool()
     const waiting = Array.from({ length: 8 }, (_, n) => run(pool, task(chat([user(`${n}`)]))))
@@ -177,7 +187,7 @@ describe('a gateway thread', () => {
     const keyer = newKeyer()
     expect((await keysOf(keyer, read(chat([user('warm')])))).exact).toBe(true)
     const seen: string[] = []
-    // A shared machine holds up every thread now and then: what a loop without work sees just before
+    // A shared machine holds up every thread now and then: what a loop without work sees before
     // is not the prompts' doing, and the best of five tries counts.
     let best = Number.POSITIVE_INFINITY
     for (let attempt = 0; attempt < 5 && best > LOOP_DELAY_MS_MAX; attempt++) {

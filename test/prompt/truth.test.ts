@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { checkTruth, type PostJson, TRUTH_SAMPLES } from '../../src/prompt/truth.ts'
+import { TruthKeeper } from '../../src/prompt/truth_keeper.ts'
 
 const own = async (body: object): Promise<Uint32Array> =>
   Uint32Array.from(Buffer.from(JSON.stringify(body)))
@@ -55,5 +56,25 @@ describe('the truth check', () => {
       nth++ === 2 ? { status: 400, body: { error: {} } } : await answers(path, body)
     const compared = TRUTH_SAMPLES.length - 1
     expect(await checkTruth('m', own, post)).toEqual({ kind: 'equal', compared })
+  })
+})
+
+describe('the keeper of the truth', () => {
+  it('condemns a model once, and asks each start of a node once', async () => {
+    const said: string[] = []
+    const keeper = new TruthKeeper(
+      () => own,
+      (model, message) => said.push(`${model}: ${message}`),
+    )
+    const first = { id: 'a:1', epoch: 1 }
+    expect(await keeper.check('m', 'dir', first, node())).toMatchObject({ kind: 'equal' })
+    expect(keeper.isUntrue('m')).toBe(false)
+    expect(await keeper.check('m', 'dir', first, node())).toBeNull()
+    const lying = node(tokens => tokens.slice(1))
+    await keeper.check('m', 'dir', { id: 'a:1', epoch: 2 }, lying)
+    await keeper.check('m', 'dir', { id: 'b:1', epoch: 1 }, lying)
+    expect(keeper.isUntrue('m')).toBe(true)
+    expect(said).toHaveLength(1)
+    expect(said[0]).toMatch(/^m: a:1 makes other tokens than dir: token 0 is/)
   })
 })
