@@ -5,8 +5,8 @@
  *     npm run bench -- relay [--rounds 6] [--seconds 3] [--quick] [--no-pin] [--kv-batches 50]
  *                            [--targets direct,baseline,…] [--scenarios short,paced,…]
  *
- *   start all ─► idle ─► interleaved at concurrency 1 ─► per scenario: a warm-up cell each, then
- *   rounds A B C · C B A · … of one cell per target ─► medians, paired ratios, memory
+ *   start all ─► idle ─► warm-up ─► interleaved at concurrency 1 ─► per scenario: a warm-up cell
+ *   each, then rounds A B C · C B A · … of one cell per target ─► medians, paired ratios, memory
  *
  * The gateway runs with the text-keyed model, KV events on, its log lines to a file and metrics
  * on. Processor time is that of its whole process (all threads, health checks and KV events
@@ -15,7 +15,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { readRssMb, readThreadTimes, spentNs } from './cpu.ts'
-import { runInterleaved } from './load_client.ts'
+import { runInterleaved, runLoad } from './load_client.ts'
 import { type BenchOptions, flag, numberOption, option } from './options.ts'
 import {
   type AddedLatency,
@@ -24,6 +24,7 @@ import {
   latencyLines,
   readFaults,
   readFigures,
+  readStalls,
   table,
 } from './relay_report.ts'
 import { type Cell, type Load, runCell, SCENARIOS } from './relay_scenarios.ts'
@@ -44,6 +45,12 @@ const IDLE_MS = 2000
 /** Pairs of the run at concurrency 1; the interval of the median is then about 1 % wide. */
 const PAIRS = 3000
 const KV_BATCHES_PER_SECOND = 50
+/**
+ * Requests that every target answers before anything is measured, half of them streams: below some
+ * 10,000 the compiler of V8 is still at work, and the more code a target has the longer.
+ */
+const WARM_UP_REQUESTS = 20_000
+const WARM_UP_REQUESTS_QUICK = 40
 
 interface Idle {
   readonly rss_mb: number
@@ -62,7 +69,10 @@ export interface RelayResult {
   readonly figures: readonly Figure[]
   readonly idle: Readonly<Record<string, Idle>>
   readonly rss_after_mb: Readonly<Record<string, number>>
+  /** Replies that were not the right ones. */
   readonly faults: readonly string[]
+  /** Cells whose latencies heap up at 40 ms. */
+  readonly stalls: readonly string[]
 }
 
 function chosen<T extends string>(all: readonly T[], text: string | null): readonly T[] {
@@ -87,6 +97,14 @@ async function readIdle(targets: readonly Target[], ms: number): Promise<Record<
     }
   }
   return idle
+}
+
+async function warmUp(stage: Stage, requests: number): Promise<void> {
+  const words = ['--model', TEXT_MODEL, '--connections', '32', '--requests', String(requests / 2)]
+  for (const { url } of stage.targets) {
+    await runLoad(url, stage.loadCore, words)
+    await runLoad(url, stage.loadCore, [...words, '--stream'])
+  }
 }
 
 async function runScenarios(
@@ -134,6 +152,7 @@ export async function run(options: BenchOptions): Promise<RelayResult> {
   try {
     const names = stage.targets.map(({ name }) => name)
     const idle = await readIdle(stage.targets, isQuick ? 100 : IDLE_MS)
+    await warmUp(stage, isQuick ? WARM_UP_REQUESTS_QUICK : WARM_UP_REQUESTS)
     const pairs = await runInterleaved(
       stage.targets.map(({ url }) => url),
       stage.loadCore,
@@ -151,7 +170,9 @@ export async function run(options: BenchOptions): Promise<RelayResult> {
       const memory = `idle ${rss_mb} MB, ${cpu_ms_per_s} ms of processor a second`
       process.stdout.write(`${name.padEnd(20)} answers after ${start_ms} ms, ${memory}\n`)
     }
+    const stalls = readStalls(cells)
     for (const fault of faults) process.stdout.write(`FAULT ${fault}\n`)
+    for (const stall of stalls) process.stdout.write(`STALL ${stall}\n`)
     return {
       rounds,
       seconds: load.seconds,
@@ -162,6 +183,7 @@ export async function run(options: BenchOptions): Promise<RelayResult> {
       idle,
       rss_after_mb: rssAfter(stage.targets),
       faults,
+      stalls,
     }
   } finally {
     await stage.close()

@@ -31,8 +31,7 @@ describe.runIf(isBuilt)('the relay bench', () => {
   test('a tiny run yields every figure and no fault', async () => {
     const words = ['--quick', '--no-pin', '--seconds', '0.05']
     const result = await run({ isQuick: true, rounds: 1, seconds: 0.05, words })
-    // A heap of latencies at 40 ms is a fault for the bench, but a matter of timing for a test.
-    expect(result.faults.filter(fault => !fault.includes('40 ms'))).toEqual([])
+    expect(result.faults).toEqual([])
     const expected =
       missing('warmpath') === null
         ? ['baseline', 'baseline_null', 'baseline_coalesced', 'warmpath']
