@@ -78,7 +78,12 @@ export class PromptKeying {
       done(null)
       return nothing
     }
-    const target = { ...this.#targetOf(request.model, view), salt: request.salt ?? '' }
+    const { baseModel, adapter, tokenizer, indexId, blockSize } = this.#targetOf(
+      request.model,
+      view,
+    )
+    const salt = request.salt ?? ''
+    const target = { baseModel, adapter, salt, tokenizer, indexId, blockSize }
     return this.#keyer.keys(request.body, kind, target, Date.now(), done)
   }
 

@@ -7,7 +7,7 @@
 
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import { logExchange, roundMs } from '../observe/exchange_log.ts'
-import type { Log } from '../observe/log.ts'
+import type { ThreadLog } from '../observe/log.ts'
 import type { Endpoint, FinishReason } from '../observe/metrics/labels.ts'
 import {
   ABORT,
@@ -58,11 +58,11 @@ export class ExchangeFacts {
 
 export class Recorder {
   readonly #metrics: ThreadMetrics
-  readonly #log: Log
+  readonly #log: ThreadLog
   readonly #now: () => number
   #running = 0
 
-  constructor(metrics: ThreadMetrics, log: Log, now: () => number) {
+  constructor(metrics: ThreadMetrics, log: ThreadLog, now: () => number) {
     this.#metrics = metrics
     this.#log = log
     this.#now = now

@@ -8,10 +8,11 @@
  *    "reported_cached":800,"ttft_ms":31.2,"total_ms":504.9,"queue_ms":0,"overhead_ms":0.21,
  *    "retries":0,"request_bytes":3312,"response_bytes":9120,"events":67,"msg":"exchange"}
  */
-import type { Log } from './log.ts'
+import type { ThreadLog } from './log.ts'
+import { logText } from './log.ts'
 import type { Endpoint, FinishReason } from './metrics/labels.ts'
 
-/** Keys are those of the line. Text from outside goes through `logText` before it comes here. */
+/** Keys are those of the line. */
 export interface ExchangeLine {
   /** Id that the gateway gave, which is the engine's request id. */
   readonly id: string
@@ -43,9 +44,30 @@ export interface ExchangeLine {
   readonly events: number
 }
 
-/** Writes the line of a finished exchange, at level info. */
-export function logExchange(log: Log, line: ExchangeLine): void {
-  log.info(line, 'exchange')
+/**
+ * Writes the line of a finished exchange, at level info. The line is put together here, field by
+ * field: a general serializer takes 3 µs for it, which is a tenth of what a short request may cost.
+ */
+export function logExchange(log: ThreadLog, line: ExchangeLine): void {
+  if (!log.takesInfo) return
+  const { client_id: client } = line
+  log.infoText(
+    `"id":"${line.id}",${client === undefined ? '' : `"client_id":${quoted(client)},`}` +
+      `"tenant":"${line.tenant}","endpoint":"${line.endpoint}","model":${quoted(line.model)},` +
+      `"node":${quoted(line.node)},"rank":${line.rank},"status":${line.status},` +
+      `"reason":"${line.reason}","stream":${line.stream},"prompt_tokens":${line.prompt_tokens},` +
+      `"predicted_cached":${line.predicted_cached},"index_cached":${line.index_cached},` +
+      `"reported_cached":${line.reported_cached},"ttft_ms":${line.ttft_ms},` +
+      `"total_ms":${line.total_ms},"queue_ms":${line.queue_ms},"overhead_ms":${line.overhead_ms},` +
+      `"retries":${line.retries},"request_bytes":${line.request_bytes},` +
+      `"response_bytes":${line.response_bytes},"events":${line.events}`,
+    'exchange',
+  )
+}
+
+/** Text from outside as JSON: bounded, printable. */
+function quoted(text: string | null): string {
+  return text === null ? 'null' : JSON.stringify(logText(text))
 }
 
 /** Milliseconds with two decimals: enough for a reader, and short in the line. */

@@ -32,6 +32,10 @@ export interface Log {
 export interface ThreadLog extends Log {
   readonly level: LogLevel
   setLevel(level: LogLevel): void
+  /** Whether lines of level info are written at all. */
+  readonly takesInfo: boolean
+  /** A line of level info whose fields are JSON text already, `"name":value,…`. */
+  infoText(fields: string, message: string): void
   /** Resolves when everything logged so far has been handed to the kernel. */
   flush(): Promise<void>
 }
@@ -56,10 +60,15 @@ class PinoLog implements ThreadLog {
   readonly #logger: pino.Logger
   readonly #sink: LineSink
   #level: LogLevel
+  /** Begin of a line of level info, made anew every millisecond. */
+  #head = ''
+  #timeMs = 0
+  readonly #thread: string
 
   constructor(options: LogOptions) {
     const { config, thread, isBatched } = options
     this.#level = config.level
+    this.#thread = `,"thread":${JSON.stringify(thread)}`
     const fd = openDestination(config.destination)
     const writeBytes = writeBytesMax(fd)
     this.#sink = new LineSink(
@@ -103,6 +112,19 @@ class PinoLog implements ThreadLog {
 
   error(fields: object, message: string): void {
     this.#logger.error(fields, message)
+  }
+
+  get takesInfo(): boolean {
+    return this.#logger.isLevelEnabled('info')
+  }
+
+  infoText(fields: string, message: string): void {
+    const now = Date.now()
+    if (now !== this.#timeMs) {
+      this.#timeMs = now
+      this.#head = `{"level":"info","time":"${new Date(now).toISOString()}"${this.#thread}`
+    }
+    this.#sink.write(`${this.#head},${fields},"msg":"${message}"}\n`)
   }
 
   flush(): Promise<void> {

@@ -83,6 +83,26 @@ const FAULT_TEXTS: Readonly<Record<JsonFault, string>> = {
 /** The spans of the body that is being scanned; each body keeps a copy of its own few. */
 const scratch = new Uint32Array(MEMBERS_MAX * SPAN_WORDS)
 
+/**
+ * Copies of spans lie side by side in slabs: an array of their own for each body would be an
+ * allocation outside the heap and a finalizer a request. A slab lives as long as its last body.
+ */
+const SLAB_WORDS = 16_384
+let slab = new Uint32Array(SLAB_WORDS)
+let slabWords = 0
+
+function keep(words: number): Uint32Array {
+  if (words > SLAB_WORDS / 4) return scratch.slice(0, words)
+  if (slabWords + words > SLAB_WORDS) {
+    slab = new Uint32Array(SLAB_WORDS)
+    slabWords = 0
+  }
+  const spans = slab.subarray(slabWords, slabWords + words)
+  for (let i = 0; i < words; i++) spans[i] = scratch[i] ?? 0
+  slabWords += words
+  return spans
+}
+
 export class RequestBody {
   readonly bytes: Buffer
   readonly spans: Uint32Array
@@ -182,7 +202,7 @@ export function readBody(bytes: Buffer): RequestBody | OperatingError {
     const where = place(bytes, scratch[0] ?? 0)
     return new OperatingError('invalid_request', `${FAULT_TEXTS[jsonFault(count)]} (${where})`)
   }
-  const body = new RequestBody(bytes, scratch.slice(0, count * SPAN_WORDS), count)
+  const body = new RequestBody(bytes, keep(count * SPAN_WORDS), count)
   return wrongType(body) ?? body
 }
 
