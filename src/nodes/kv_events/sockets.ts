@@ -85,9 +85,24 @@ export function parseReply(frames: readonly Uint8Array[]): Frame | 'end' | 'malf
   return frameOf(seqBytes, payload) ?? 'malformed'
 }
 
+/**
+ * null when the socket is closed, or its receive timeout has passed. A read that zeromq has put off
+ * (it does so every 512 messages) ends with ENOTSOCK when the socket is closed meanwhile, and must
+ * have ended before the thread may: `for await` would throw here.
+ */
+async function receive(socket: Zmq.Subscriber | Zmq.Dealer): Promise<Buffer[] | null> {
+  try {
+    return await socket.receive()
+  } catch (error) {
+    const isTimeout = error instanceof Error && 'code' in error && error.code === 'EAGAIN'
+    if (socket.closed || isTimeout) return null
+    throw error
+  }
+}
+
 export class LiveSocket {
   readonly #socket: Zmq.Subscriber
-  readonly #loop: Promise<void>
+  readonly #loops: readonly Promise<void>[]
 
   /** `binds`: engines connect to us. Throws when the endpoint is none, or is taken. */
   static async open(
@@ -105,33 +120,50 @@ export class LiveSocket {
       heartbeatInterval: HEARTBEAT_MS,
       heartbeatTimeout: HEARTBEAT_TIMEOUT_MS,
     })
-    // A handshake, not a mere connection: only then is there a ZeroMQ peer at the other end.
-    socket.events.on('handshake', () => handlers.connected())
-    socket.events.on('disconnect', () => handlers.disconnected())
+    const own = new LiveSocket(socket, handlers)
     try {
       // The topic is free text; a node is known by its connection.
       socket.subscribe('')
       if (binds) await socket.bind(endpoint)
       else socket.connect(endpoint)
     } catch (error) {
-      socket.close()
+      await own.close()
       throw error
     }
-    return new LiveSocket(socket, handlers)
+    return own
   }
 
   private constructor(socket: Zmq.Subscriber, handlers: LiveHandlers) {
     this.#socket = socket
-    this.#loop = this.#read(handlers)
+    this.#loops = [this.#read(handlers), this.#watch(handlers)]
   }
 
   async close(): Promise<void> {
     if (!this.#socket.closed) this.#socket.close()
-    await this.#loop
+    await Promise.all(this.#loops)
+  }
+
+  /**
+   * Read by hand, not as an emitter: that one leaves its last read unhandled when it closes, and
+   * a monitor that is still read when its thread ends takes the process with it. It must not be
+   * closed before its socket either, which then waits for a reader. It ends by its own last event.
+   */
+  async #watch(handlers: LiveHandlers): Promise<void> {
+    const monitor = this.#socket.events
+    for (;;) {
+      const { type } = await monitor.receive()
+      if (type === 'end') return
+      // A handshake, not a mere connection: only then is there a ZeroMQ peer at the other end.
+      if (type === 'handshake') handlers.connected()
+      if (type === 'disconnect') handlers.disconnected()
+    }
   }
 
   async #read(handlers: LiveHandlers): Promise<void> {
-    for await (const frames of this.#socket) {
+    for (;;) {
+      const frames = await receive(this.#socket)
+      if (this.#socket.closed) return
+      if (frames === null) continue
       const [, seqBytes, payload] = frames
       const frame =
         frames.length === 3 && seqBytes !== undefined && payload !== undefined
@@ -192,7 +224,7 @@ export class ReplaySocket {
   /** True at the end marker, false when nothing more came or a reply makes no sense. */
   async #read(handlers: ReplayHandlers): Promise<boolean> {
     while (!this.#isClosed) {
-      const frames = await this.#receive()
+      const frames = await receive(this.#socket)
       // A frame may end this replay (a restart was seen): nothing more of it is handed on.
       if (frames === null || this.#isClosed) return false
       const reply = parseReply(frames)
@@ -204,14 +236,5 @@ export class ReplaySocket {
       handlers.frame(reply)
     }
     return false
-  }
-
-  /** null after the idle time, or when closed. */
-  async #receive(): Promise<Buffer[] | null> {
-    try {
-      return await this.#socket.receive()
-    } catch {
-      return null
-    }
   }
 }
