@@ -23,7 +23,9 @@
 
 namespace warmpath {
 
+// Bytes of a log's first block: a short answer must not cost a long one's memory.
 inline constexpr std::size_t STORED_BLOCK_BYTES_MIN = 2048;
+// Bytes of its largest blocks: what a long answer wastes at most.
 inline constexpr std::size_t STORED_BLOCK_BYTES_MAX = 65536;
 // The span of one log's stored bytes, so that ends fit into 32 bits.
 inline constexpr std::uint64_t STORED_SPAN_BYTES_MAX = UINT32_MAX;

@@ -31,9 +31,12 @@ namespace {
 constexpr std::uint32_t OWNERS = 2;
 constexpr std::uint32_t READERS = 4;
 constexpr std::uint32_t IDS = 16;  // per owner, used again and again
+// Small enough that readers are cut, logs turn, and the budget evicts, all the time.
 constexpr std::uint64_t LAG_BYTES_MAX = 20'000;
+// Bytes of one kept log.
 constexpr std::uint64_t KEPT_BYTES_MAX = 60'000;
 constexpr std::uint64_t BUDGET_BYTES = 600'000;
+// Seconds after which a wait counts as a lost wake, far beyond any scheduling delay.
 constexpr int WAIT_SECONDS_MAX = 20;
 constexpr std::uint32_t TENANT = 5;
 

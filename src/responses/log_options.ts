@@ -23,6 +23,7 @@ export interface ResponseLogOptions {
   readonly owner?: LogOwner
 }
 
+/** Tenants are 32-bit numbers in native memory. */
 const TENANT_MAX = 0xffffffff
 
 const outName = new Uint32Array(2)
