@@ -78,3 +78,11 @@ export const MODEL_PATH = '/v1/models/'
 export function dialectOf(path: string): 'openai' | 'anthropic' {
   return path.startsWith('/v1/messages') ? 'anthropic' : 'openai'
 }
+
+/** The family of a path, for metrics. */
+export function endpointOf(path: string): Endpoint {
+  const route = ROUTES.get(path)
+  if (route?.kind === 'relay') return route.endpoint.name
+  if (path.startsWith('/v1/models')) return 'models'
+  return route === undefined ? 'unknown' : 'operations'
+}

@@ -72,6 +72,7 @@ function nodeSamples(node: NodeReport): Sample[] {
     sample('nodeState', node.state === state ? 1 : 0, node.id, state),
   )
   samples.push(sample('kvLive', node.kvEvents === 'live' ? 1 : 0, node.id))
+  samples.push(sample('kvDegraded', node.kvEvents === 'degraded' ? 1 : 0, node.id))
   for (const rank of node.ranks) {
     const labels = [node.id, String(rank.rank)]
     loadTable.read(loads, rank.slot + 1)

@@ -24,5 +24,3 @@ export const timeoutsSchema = z
   })
   .prefault({})
   .describe('Limits of time; there is no limit for a whole request.')
-
-export type TimeoutsConfig = z.output<typeof timeoutsSchema>

@@ -198,7 +198,9 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
   #append(chunk: Buffer): void {
     const log = this.#log
     if (log === null) return
-    this.deadlineMs = this.#thread.now() + this.#thread.timeouts.betweenBytesMs
+    const now = this.#thread.now()
+    this.deadlineMs = now + this.#thread.timeouts.betweenBytesMs
+    if (log.kind === 'sse') this.#thread.recorder.read(this.facts, now)
     this.#tail.push(chunk)
     const flags = log.append(chunk)
     if ((flags & EVENT_TERMINAL) === 0) return
@@ -300,7 +302,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     const { id } = attempt.placement.node
     const hasOther = hasElsewhere(this.#thread.view(), this.request.model, [...this.#tried, id])
     if (!hasOther && cause !== 'reset') return false
-    if (!this.#attempts.mayRetry(cause)) return false
+    if (!this.#attempts.mayRetry(cause)) return this.#thread.recorder.retryDenied()
     if (hasOther) this.#tried.push(id)
     this.facts.retries++
     this.#thread.recorder.retried(cause)
@@ -355,6 +357,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
 
   #refuse(reason: FinishReason, error: OperatingError): void {
     this.facts.status = error.status
+    this.#thread.recorder.erred(error.code)
     this.finish(reason)
     this.#asker.refuse(error)
   }
@@ -371,7 +374,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     const attempt = this.#attempt
     if (attempt !== null) {
       if (reason === 'complete') {
-        this.#report('ok')
+        if (this.facts.status < 500) this.#report('ok')
         attempt.mute()
       } else {
         attempt.abandon()

@@ -5,6 +5,7 @@
  * done per chunk or per event.
  */
 
+import type { ErrorCode } from '../errors.ts'
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import { logExchange, roundMs } from '../observe/exchange_log.ts'
 import type { ThreadLog } from '../observe/log.ts'
@@ -12,6 +13,7 @@ import type { Endpoint, FinishReason } from '../observe/metrics/labels.ts'
 import {
   ABORT,
   ENDPOINT,
+  ERROR,
   FINISH,
   OUTCOME,
   OUTCOMES,
@@ -40,6 +42,8 @@ export class ExchangeFacts {
   promptTokens = 0
   bytes = 0
   events = 0
+  /** When the stream was last read from. */
+  lastReadMs = 0
   placement: Placement | null = null
 
   constructor(request: ExchangeRequest, startedMs: number) {
@@ -74,10 +78,14 @@ export class Recorder {
     return new ExchangeFacts(request, this.#now())
   }
 
-  /** A request that never became an exchange. */
-  refused(endpoint: Endpoint, status: number): void {
+  /** A request that the gateway answered itself, without an exchange. */
+  answered(endpoint: Endpoint, status: number): void {
     this.#metrics.countRequest(ENDPOINT[endpoint], status)
-    this.#metrics.addFor(M.finishes, FINISH.refused, 1)
+  }
+
+  /** An error that the gateway made itself, inside an exchange or before one. */
+  erred(code: ErrorCode): void {
+    this.#metrics.addFor(M.errors, ERROR[code], 1)
   }
 
   routed(placement: Placement, promptTokens: number): void {
@@ -97,7 +105,23 @@ export class Recorder {
     this.#metrics.addFor(M.retries, RETRY[cause], 1)
   }
 
-  finish(facts: ExchangeFacts, reason: FinishReason, tail: Tail): void {
+  /** The budget forbids another try; answers that there is none. */
+  retryDenied(): false {
+    this.#metrics.add(M.retriesDenied, 1)
+    return false
+  }
+
+  /** A stream was read from again. */
+  read(facts: ExchangeFacts, nowMs: number): void {
+    if (facts.lastReadMs > 0) {
+      this.#metrics.observe(H.eventGapSeconds, (nowMs - facts.lastReadMs) / 1000)
+    }
+    facts.lastReadMs = nowMs
+  }
+
+  finish(facts: ExchangeFacts, ended: FinishReason, tail: Tail): void {
+    // A node's own error that was relayed to its end is complete for its reader only.
+    const reason = ended === 'complete' && facts.status >= 400 ? 'node_error' : ended
     const metrics = this.#metrics
     const { endpoint } = facts.request
     const totalMs = this.#now() - facts.startedMs

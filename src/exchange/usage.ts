@@ -50,7 +50,7 @@ export class Tail {
 }
 
 /** The usage in `tail`, or null when there is none or it was cut. */
-export function readUsage(tail: Buffer): Usage | null {
+function readUsage(tail: Buffer): Usage | null {
   let at = tail.lastIndexOf(KEY)
   while (at >= 0) {
     const start = at + KEY.length

@@ -31,5 +31,3 @@ export const limitsSchema = z
   })
   .prefault({})
   .describe('Limits of one request.')
-
-export type LimitsConfig = z.output<typeof limitsSchema>

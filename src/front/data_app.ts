@@ -11,7 +11,7 @@ import type { Access, Tenant } from '../access/keys.ts'
 import { queryHoldsKey } from '../access/query.ts'
 import type { EditRules } from '../api/edit_rules.ts'
 import type { Route } from '../api/endpoints.ts'
-import { dialectOf, MODEL_PATH, ROUTES } from '../api/endpoints.ts'
+import { dialectOf, endpointOf, MODEL_PATH, ROUTES } from '../api/endpoints.ts'
 import { readRequest } from '../api/relay.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
@@ -33,6 +33,8 @@ export interface DataAppOptions {
   /** One counter for each of EDITS. */
   readonly editCounts: Uint32Array
   readonly bodyBytesMax: number
+  /** Told of every connection: 1 when it is opened, -1 when it is gone. */
+  readonly onConnection: (change: number) => void
   readonly version: string
   /** Prometheus text of the whole process; null where the data port may not show it. */
   readonly metricsText: (() => Promise<string>) | null
@@ -63,6 +65,7 @@ export class DataApp {
   constructor(options: DataAppOptions) {
     this.#options = options
     this.#app = uWS.App()
+    this.#app.filter((_, change) => options.onConnection(Number(change)))
     this.#app.any('/*', (res, req) => this.#handle(res, req))
   }
 
@@ -143,7 +146,6 @@ export class DataApp {
       this.#options.editCounts,
     )
     if (read instanceof OperatingError) {
-      thread.recorder.refused(route.endpoint.name, read.status)
       return this.#refuse(visit, head, read, false)
     }
     const asker = new ClientStream(visit, {
@@ -167,6 +169,7 @@ export class DataApp {
     if (!isRead) return this.#refuseMethod(visit, head, 'GET')
     if (route?.kind === 'own' && route.own === 'metrics') return this.#answerMetrics(visit, head)
     const answer = this.#ownAnswer(head, route)
+    this.#options.thread.recorder.answered(endpointOf(head.path), answer.status)
     reply(visit, { ...answer, isBodyless })
   }
 
@@ -223,6 +226,7 @@ export class DataApp {
   #refuseMethod(visit: Visit, head: RequestHead, allowed: string): void {
     const message = `${head.method} is not allowed here; use ${allowed}`
     const error = new OperatingError('method_not_allowed', message)
+    this.#count(head, error)
     const answer = errorAnswer(error, { dialect: dialectOf(head.path), isClosing: true })
     reply(visit, {
       ...answer,
@@ -231,7 +235,14 @@ export class DataApp {
     })
   }
 
+  #count(head: RequestHead, error: OperatingError): void {
+    const { recorder } = this.#options.thread
+    recorder.answered(endpointOf(head.path), error.status)
+    recorder.erred(error.code)
+  }
+
   #refuse(visit: Visit, head: RequestHead, error: OperatingError, isClosing: boolean): void {
+    this.#count(head, error)
     const answer = errorAnswer(error, {
       dialect: dialectOf(head.path),
       isClosing,

@@ -28,7 +28,7 @@ import type { LogConfig } from '../observe/config.ts'
 import { watchEventLoop } from '../observe/event_loop.ts'
 import type { ThreadLog } from '../observe/log.ts'
 import { openLog } from '../observe/log.ts'
-import { G } from '../observe/metrics/layout.ts'
+import { G, M } from '../observe/metrics/layout.ts'
 import { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import { EDITS } from '../prompt/edits.ts'
 import { systemClock as routingClock } from '../routing/clock.ts'
@@ -81,6 +81,7 @@ class GatewayThread {
   #access: Access
   #edits: EditRules
   readonly #editCounts = new Uint32Array(EDITS.length)
+  #connections = 0
   /** Callers of /metrics that wait for the main thread's text. */
   readonly #askers: ((text: string) => void)[] = []
 
@@ -90,9 +91,17 @@ class GatewayThread {
     this.#access = Access.from(start.keys)
     this.#edits = new EditRules(start.keys, start.sharesPrefixCache)
     const name = `gateway-${start.index}`
-    this.#log = openLog({ config: start.log, thread: name, isBatched: true })
-    this.#stopWatching = watchEventLoop(this.#metrics)
-    this.#sockets = new NodeSockets({ connectTimeoutMs: start.connectTimeoutMs })
+    this.#log = openLog({
+      config: start.log,
+      thread: name,
+      isBatched: true,
+      onDrop: () => this.#metrics.add(M.logLinesDropped, 1),
+    })
+    this.#stopWatching = watchEventLoop(this.#metrics, () => this.#setMetrics())
+    this.#sockets = new NodeSockets({
+      connectTimeoutMs: start.connectTimeoutMs,
+      onConnect: () => this.#metrics.add(M.upstreamConnectionsOpened, 1),
+    })
     this.#board = new SharedWaitBoard(start.index, start.waiting, start.mailboxes, {
       freed: (slot, hops) => this.#router.admission.receive(slot, hops),
       lost: () => this.#router.admission.wakeAll(),
@@ -113,6 +122,7 @@ class GatewayThread {
       edits: () => this.#edits,
       editCounts: this.#editCounts,
       bodyBytesMax: start.bodyBytesMax,
+      onConnection: change => this.#countConnection(change),
       version: start.version,
       metricsText: start.showsMetrics ? () => this.#askMetrics() : null,
     })
@@ -165,8 +175,20 @@ class GatewayThread {
     }
   }
 
-  #askMetrics(): Promise<string> {
+  #countConnection(change: number): void {
+    this.#connections += change
+    this.#metrics.set(G.connections, this.#connections)
+    if (change > 0) this.#metrics.add(M.connectionsOpened, 1)
+  }
+
+  /** What is kept elsewhere and shown once a second. */
+  #setMetrics(): void {
     this.#metrics.set(G.waiting, this.#router.admission.waiting)
+    for (const [edit, count] of this.#editCounts.entries()) this.#metrics.set(M.edits + edit, count)
+  }
+
+  #askMetrics(): Promise<string> {
+    this.#setMetrics()
     if (this.#askers.length === 0) tell({ kind: 'askMetrics' })
     return new Promise(resolve => this.#askers.push(resolve))
   }

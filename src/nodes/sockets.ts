@@ -30,6 +30,8 @@ const RESPONSE_HEADER_BYTES_MAX = 65_536
 export interface NodeSocketsOptions {
   readonly connectionsMax?: number
   readonly connectTimeoutMs?: number
+  /** Told of every socket that was opened. */
+  readonly onConnect?: () => void
 }
 
 /** The part of a NodeView that a socket needs. */
@@ -46,10 +48,12 @@ export class NodeSockets {
   readonly #closing = new Map<Pool, Promise<void>>()
   readonly #connectionsMax: number
   readonly #connectTimeoutMs: number
+  readonly #onConnect: () => void
 
   constructor(options: NodeSocketsOptions = {}) {
     this.#connectionsMax = options.connectionsMax ?? CONNECTIONS_MAX
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS
+    this.#onConnect = options.onConnect ?? (() => {})
   }
 
   /** Sends one request over a persistent socket of the node; the handler hears of everything. */
@@ -102,6 +106,7 @@ export class NodeSockets {
       maxHeaderSize: RESPONSE_HEADER_BYTES_MAX,
       connect: { timeout: this.#connectTimeoutMs },
     })
+    pool.on('connect', this.#onConnect)
     this.#pools.set(origin, pool)
     return pool
   }

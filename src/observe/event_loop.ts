@@ -15,8 +15,8 @@ export const LOOP_WINDOW_MS = 1000
 
 const NS_PER_S = 1e9
 
-/** Starts watching; returns the function that stops it. Neither keeps the thread alive. */
-export function watchEventLoop(metrics: ThreadMetrics): () => void {
+/** Starts watching, calls `onWindow` with every reading; returns the function that stops it. Neither keeps the thread alive. */
+export function watchEventLoop(metrics: ThreadMetrics, onWindow: () => void): () => void {
   const delay = monitorEventLoopDelay({ resolution: LOOP_SAMPLE_MS })
   const offset = LOOP_SAMPLE_MS / 1000
   delay.enable()
@@ -24,6 +24,7 @@ export function watchEventLoop(metrics: ThreadMetrics): () => void {
     metrics.set(G.loopDelayP99, Math.max(0, delay.percentile(99) / NS_PER_S - offset))
     metrics.set(G.loopDelayMax, Math.max(0, delay.max / NS_PER_S - offset))
     delay.reset()
+    onWindow()
   }, LOOP_WINDOW_MS)
   timer.unref()
   return () => {

@@ -7,7 +7,8 @@
  * Invariants: a chunk is made of whole lines and is at most LOG_WRITE_BYTES_MAX long (a file:
  * LOG_FILE_WRITE_BYTES_MAX) unless one line is longer; chunks leave in order; one write is under
  * way at a time. A write of that size to a pipe is atomic on Linux and so is an append to a file,
- * therefore several threads may have a sink on one destination. (sonic-boom, pino's own, answers `flush` before the bytes are out.)
+ * therefore several threads may have a sink on one destination. (sonic-boom, pino's own, answers
+ * `flush` before the bytes are out.)
  *
  * What it does badly: a destination that takes nothing makes chunks pile up to
  * LOG_PENDING_BYTES_MAX; then lines are dropped and counted, never waited for. A crash loses the

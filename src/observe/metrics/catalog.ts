@@ -106,7 +106,7 @@ export const COUNTERS = {
     name: 'reason',
     values: RETRY_REASONS,
   }),
-  retriesDenied: counter('retries_denied', 'Retries not made because the retry budget was spent.'),
+  retriesDenied: counter('retries_denied', 'Retries not made because the budget was spent.'),
   routed: counter('routed', 'Placements of a request on a node, by reason.', {
     name: 'reason',
     values: ROUTE_REASONS,
@@ -184,7 +184,6 @@ export const NODE_COUNTERS = {
   kvGaps: nodeCounter('kv_gaps', 'Gaps seen in the sequence of KV-event batches.'),
   kvReplays: nodeCounter('kv_replays', 'Replays asked from the engine.'),
   kvRestarts: nodeCounter('kv_restarts', 'Restarts of the engine seen in the event sequence.'),
-  kvDegraded: nodeCounter('kv_degraded', 'Times a subscription fell back to predictions alone.'),
 } as const satisfies Record<string, NodeCounterSpec>
 
 export const HISTOGRAMS = {
@@ -214,14 +213,13 @@ export const HISTOGRAMS = {
     'Time between two reads of a streamed answer.',
     SLOW_BOUNDS,
   ),
-  promptSeconds: histogram('prompt', 'Time to turn a body into keys and match them.', FAST_BOUNDS),
 } as const satisfies Record<string, HistogramSpec>
 
 export const GAUGES = {
   connections: {
     kind: 'sum_gauge',
     name: 'warmpath_connections',
-    help: 'Open client connections that carry a request.',
+    help: 'Open client connections.',
   },
   exchanges: {
     kind: 'sum_gauge',
@@ -272,6 +270,11 @@ export const GIVEN = {
     'rank',
   ),
   kvLive: given('kv_events_live', '1 while the KV events of the node are followed.', 'node'),
+  kvDegraded: given(
+    'kv_events_degraded',
+    '1 while the node has KV events that cannot be followed.',
+    'node',
+  ),
   indexBlocks: given(
     'index_held_blocks',
     'Blocks held, counted once a node that holds them.',

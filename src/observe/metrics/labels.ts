@@ -7,6 +7,8 @@
  * `ThreadMetrics.addFor` wants, so the data path carries numbers and never looks a string up.
  */
 
+import { ERROR_CODES } from '../../errors.ts'
+
 /** Position of every value of a list, as an object of constants. */
 export function indexOf<const V extends readonly string[]>(
   values: V,
@@ -15,6 +17,9 @@ export function indexOf<const V extends readonly string[]>(
   // Decode boundary: Object.fromEntries widens the keys, which are exactly the list's values.
   return Object.freeze(Object.fromEntries(entries)) as { readonly [K in V[number]]: number }
 }
+
+/** Codes of the errors that the gateway makes itself. */
+export const ERROR = indexOf(ERROR_CODES)
 
 /** Families of paths; every route of the data listener belongs to exactly one. */
 export const ENDPOINTS = [
