@@ -5,6 +5,7 @@
 namespace warmpath {
 
 namespace {
+// Words that a row starts with; below it growing costs more than it saves.
 constexpr uint32_t ROOM_MIN = 8;
 }
 

@@ -3,6 +3,7 @@
 namespace warmpath {
 
 namespace {
+// Places of the empty table: one page of heads.
 constexpr uint64_t PLACES_MIN = 64;
 // The table starts one line into its range; that line carries the mask.
 constexpr size_t HEADER_BYTES = sizeof(Head);

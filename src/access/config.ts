@@ -38,8 +38,6 @@ export const accessShape = {
     .describe('Tenants share the prefix caches of nodes. Off: each gets a cache salt of its own.'),
 }
 
-export const accessSchema = z.strictObject(accessShape)
-
 /** The keys in clear, as they came from file, environment and flags. */
 export interface AccessConfig {
   readonly api_keys: readonly string[]

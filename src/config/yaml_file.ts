@@ -28,7 +28,7 @@ export interface YamlFile {
 }
 
 /** Replaces references in one text; `fault` is called with what is wrong and throws. */
-export function interpolate(
+function interpolate(
   text: string,
   environment: Environment,
   fault: (message: string) => never,

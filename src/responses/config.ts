@@ -18,5 +18,3 @@ export const responsesSchema = z
   })
   .prefault({})
   .describe('How much response logs may hold.')
-
-export type ResponsesConfig = z.output<typeof responsesSchema>

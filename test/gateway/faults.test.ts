@@ -194,7 +194,7 @@ async function spawnNode(port: number): Promise<{ url: string; kill(): Promise<v
   }
 }
 
-test('kill -9 of a node under load: what had sent nothing yet is retried and succeeds', async () => {
+test('kill -9 of a node under load: what had sent nothing is retried and succeeds', async () => {
   const victim = await spawnNode(0)
   const stay = await startSimNode({ timeFactor: 0.2 })
   const gateway = await startGateway([victim.url, stay.url], ['--threads', '2'])

@@ -13,6 +13,11 @@ const GOOD = '{"model":"sim","messages":[{"role":"user","content":"x"}],"max_tok
 const KEYS = ['first-key-of-some-length-0123456789', 'second-key-of-some-length-012345678']
 const ADMIN = 'admin-key-of-some-length-0123456789'
 
+/** A good body of that many megabytes. */
+function big(mb: number): string {
+  return GOOD.replace('"x"', JSON.stringify('y'.repeat(mb * 1_000_000)))
+}
+
 interface Row {
   readonly name: string
   readonly method?: string
@@ -135,7 +140,6 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('a body of 31 MB passes, one of 33 MB is refused with 413', async () => {
-    const big = (mb: number) => GOOD.replace('"x"', JSON.stringify('y'.repeat(mb * 1_000_000)))
     const passed = await ask(gateway, { body: big(31) }, KEYS[0])
     // The simulated node finds such a prompt too long: its own answer came through.
     expect([200, 400]).toContain(passed.status)
@@ -147,7 +151,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     await until(async () => (await ask(gateway, {}, KEYS[0])).status === 200, 'the node to be back')
   })
 
-  test('a key is needed, is not taken from the URL, and names are hidden from tenants', async () => {
+  test('a key is needed, not taken from the URL, and names are hidden from tenants', async () => {
     expect((await ask(gateway, {})).status).toBe(401)
     expect((await ask(gateway, {}, 'wrong')).status).toBe(401)
     expect((await ask(gateway, { path: `${CHAT}?api_key=${KEYS[0]}` }, KEYS[0])).status).toBe(401)
@@ -180,7 +184,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 })
 
-test('a full wait queue answers 429, a wait that is too long 503, both with Retry-After', async () => {
+test('a full wait queue answers 429, a wait too long 503, both with Retry-After', async () => {
   const node = await startSimNode({ timeFactor: 0 })
   const { mkdtemp, rm, writeFile } = await import('node:fs/promises')
   const folder = await mkdtemp(`${process.env['TMPDIR'] ?? '/tmp'}/warmpath-`)

@@ -1,6 +1,8 @@
 /** The documents say what the source does: compared by import, not by hand. */
+import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { MODEL_PATH, ROUTES } from '../../src/api/endpoints.ts'
 import { SERVE_FLAGS } from '../../src/config/flags.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { configurationSchema, type SettingSchema, settingSchema } from '../../src/config/schema.ts'
@@ -87,6 +89,33 @@ describe('docs/configuration.md', () => {
   })
 })
 
+/** The flags that `warmpath COMMAND --help` prints. */
+function flagsOfHelp(command: string): string[] {
+  const args = ['dist/cli.js', command, '--help']
+  const text = execFileSync(process.execPath, args, { encoding: 'utf8' })
+  return [...text.matchAll(/^ {2}(--[a-z-]+)/gm)].map(match => match[1]!)
+}
+
+describe('commands', () => {
+  test('docs/simulated-nodes.md lists every flag of warmpath sim once and no other', () => {
+    const names = namesIn(page(tree, 'docs/simulated-nodes.md'))
+    const listed = names.filter(name => name.startsWith('--'))
+    const flags = flagsOfHelp('sim').filter(flag => flag !== '--help')
+    expect(listed.toSorted()).toEqual(flags.toSorted())
+  })
+
+  test('docs/benchmarks.md lists every flag of warmpath bench once and no other', () => {
+    const names = namesIn(page(tree, 'docs/benchmarks.md'))
+    const listed = names.filter(name => name.startsWith('--')).map(name => name.split(' ')[0]!)
+    expect(listed.toSorted()).toEqual(flagsOfHelp('bench').toSorted())
+  })
+
+  test('the flags that serve --help prints are those of the documents', () => {
+    const flags = Object.keys(SERVE_FLAGS).map(name => `--${name}`)
+    expect(flagsOfHelp('serve').toSorted()).toEqual(flags.toSorted())
+  })
+})
+
 function typeOf(spec: MetricSpec): string {
   if (spec.kind === 'given') return spec.type
   if (spec.kind === 'counter' || spec.kind === 'node_counter') return 'counter'
@@ -153,6 +182,17 @@ describe('docs/http-api.md', () => {
     )
     const wanted = ERROR_CODES.map(code => `\`${code}\` ${new OperatingError(code, '').status}`)
     expect(rows.toSorted()).toEqual(wanted.toSorted())
+  })
+
+  test('lists every route of the data listener once and no other', () => {
+    const cells = namesIn(api, 'Data listener').map(text => text.split(' '))
+    const paths = cells.map(([, route = '']) => route)
+    const known = [...ROUTES.keys(), `${MODEL_PATH}{id}`]
+    expect(paths.toSorted()).toEqual(known.toSorted())
+    for (const [method, route = ''] of cells) {
+      const found = ROUTES.get(route)
+      expect([route, method]).toEqual([route, found?.kind === 'relay' ? found.method : 'GET'])
+    }
   })
 
   test('lists every edit once', () => {

@@ -15,8 +15,8 @@ export interface Limit {
 
 const HEAD = '(?:export |inline |static )*(?:const|constexpr [\\w:]+)'
 const LIMIT = new RegExp(`^${HEAD} ([A-Z][A-Z0-9_]*_(?:MAX|MIN|MS))(?:: number)? =\\s*(.*?);?$`)
-/** The simulated node stands in for vLLM and keeps vLLM's limits. */
-const COUNTED = /^(src\/(?!sim\/)|native\/).*\.(ts|cc|h)$/
+/** The simulated node keeps the limits of vLLM, and stress programs only their own. */
+const COUNTED = /^(src\/(?!sim\/)|native\/(?!stress\/)).*\.(ts|cc|h)$/
 
 /**
  * The lines of comment that end right above line `index`, without their marks. Limits that follow

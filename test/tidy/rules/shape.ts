@@ -28,8 +28,8 @@ const CONTAINER =
 /** Callbacks that only group tests. */
 const GROUP = /^\s*describe(\.\w+)*\(/
 
-/** A line that is one text: no formatter can break it. */
-const ONE_TEXT = /^\s*(['"`]).*\1,?$/
+/** A line that is one text or one pattern: no formatter can break it. */
+const ONE_TEXT = /^\s*(['"`/]).*\1,?$/
 
 export const columns: Rule = {
   name: `lines have at most ${COLUMNS_MAX} columns`,
