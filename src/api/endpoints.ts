@@ -83,6 +83,6 @@ export function dialectOf(path: string): 'openai' | 'anthropic' {
 export function endpointOf(path: string): Endpoint {
   const route = ROUTES.get(path)
   if (route?.kind === 'relay') return route.endpoint.name
-  if (path.startsWith('/v1/models')) return 'models'
+  if (path === '/v1/models' || path.startsWith(MODEL_PATH)) return 'models'
   return route === undefined ? 'unknown' : 'operations'
 }

@@ -23,9 +23,12 @@ import { Fleet } from '../nodes/fleet.ts'
 import type { ModelView, NodeOutcome } from '../nodes/fleet_view.ts'
 import { KvEventFeed } from '../nodes/kv_events/feed.ts'
 import { HttpProbe } from '../nodes/probe.ts'
+import { watchEventLoop } from '../observe/event_loop.ts'
 import type { ThreadLog } from '../observe/log.ts'
 import { openLog } from '../observe/log.ts'
+import { clearSlotMetrics } from '../observe/metrics/exposition.ts'
 import { M, N } from '../observe/metrics/layout.ts'
+import type { ThreadBuffer } from '../observe/metrics/thread_metrics.ts'
 import { createThreadBuffer, ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import { isLoopback } from '../setting.ts'
 import { GatewayThreads } from './gateway_threads.ts'
@@ -49,6 +52,7 @@ export class ControlPlane implements AdminActions {
   readonly #feed: KvEventFeed
   readonly #fleet: Fleet
   readonly #admin: AdminApp
+  readonly #stopWatching: () => void
   readonly #onFailure: (error: Error) => void
   #configuration: Configuration
   #keys: KeyTable
@@ -69,6 +73,7 @@ export class ControlPlane implements AdminActions {
     })
     this.#fleet = this.#makeFleet()
     this.#admin = new AdminApp(this, () => this.#access, this.#log)
+    this.#stopWatching = watchEventLoop(this.#metrics, () => {})
     setLogBudget(configuration.responses.store_bytes_max)
   }
 
@@ -102,6 +107,7 @@ export class ControlPlane implements AdminActions {
   /** Stops accepting, lets what runs finish, and ends every thread. */
   async drain(): Promise<void> {
     this.#admin.close()
+    this.#stopWatching()
     await this.#threads?.drain(this.#configuration.timeouts.drain_ms)
     this.#fleet.stop()
     await this.#feed.close()
@@ -121,10 +127,15 @@ export class ControlPlane implements AdminActions {
     }
     return metricsPage({
       version: this.#version,
-      buffers: [this.#buffer, ...(this.#threads?.buffers ?? [])],
+      threadCount: this.#threads?.buffers.length ?? 0,
+      buffers: this.#buffers(),
       fleet: this.#fleet,
       indexes: this.#indexes,
     })
+  }
+
+  #buffers(): ThreadBuffer[] {
+    return [this.#buffer, ...(this.#threads?.buffers ?? [])]
   }
 
   /** Counts a reload; `outcome` is its place in RELOAD_OUTCOMES. */
@@ -177,6 +188,7 @@ export class ControlPlane implements AdminActions {
       onSlotFreed: slot => {
         hide(slot)
         loadTable.clear(slot)
+        clearSlotMetrics(this.#buffers(), slot)
       },
       onView: view => this.#threads?.tell({ kind: 'view', view }),
     })

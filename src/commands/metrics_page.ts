@@ -13,6 +13,8 @@ import type { PrefixIndexes } from './prefix_indexes.ts'
 
 export interface PageFacts {
   readonly version: string
+  readonly threadCount: number
+  /** Of the gateway threads and of the main thread. */
   readonly buffers: readonly ThreadBuffer[]
   readonly fleet: Fleet
   readonly indexes: PrefixIndexes
@@ -57,7 +59,7 @@ function processSamples(facts: PageFacts): Sample[] {
   const logs = readLogTotals()
   return [
     sample('buildInfo', 1, facts.version, process.version),
-    sample('threads', facts.buffers.length),
+    sample('threads', facts.threadCount),
     sample('responseLogs', logs.logs),
     sample('responseLogBytes', logs.bytes),
     sample('residentBytes', memory.rss),

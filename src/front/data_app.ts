@@ -169,33 +169,34 @@ export class DataApp {
     if (!isRead) return this.#refuseMethod(visit, head, 'GET')
     if (route?.kind === 'own' && route.own === 'metrics') return this.#answerMetrics(visit, head)
     const answer = this.#ownAnswer(head, route)
+    if (answer instanceof OperatingError) return this.#refuse(visit, head, answer, false)
     this.#options.thread.recorder.answered(endpointOf(head.path), answer.status)
     reply(visit, { ...answer, isBodyless })
   }
 
-  #ownAnswer(head: RequestHead, route: Route | undefined): Answer {
+  #ownAnswer(head: RequestHead, route: Route | undefined): Answer | OperatingError {
     const view = this.#options.thread.view()
     const own = route?.kind === 'own' ? route.own : 'model'
     if (own === 'model' || own === 'models') {
       const tenant = this.#identify(head)
-      if (tenant instanceof OperatingError) return errorAnswer(tenant)
+      if (tenant instanceof OperatingError) return tenant
       return own === 'models' ? jsonAnswer(200, listModels(view)) : this.#modelAnswer(head)
     }
     if (own === 'version') {
       return jsonAnswer(200, JSON.stringify({ version: this.#options.version }))
     }
     if (own === 'ready' && !view.nodes.some(node => node.state === 'healthy')) {
-      return errorAnswer(new OperatingError('no_healthy_node', 'no node is healthy'))
+      return new OperatingError('no_healthy_node', 'no node is healthy')
     }
     return { status: 200, contentType: 'text/plain', body: '' }
   }
 
-  #modelAnswer(head: RequestHead): Answer {
+  #modelAnswer(head: RequestHead): Answer | OperatingError {
     const id = decoded(head.path.slice(MODEL_PATH.length))
     const body = describeModel(id, this.#options.thread.view())
     if (body !== null) return jsonAnswer(200, body)
     const message = `The model \`${id}\` does not exist.`
-    return errorAnswer(new OperatingError('model_not_found', message, 'model'))
+    return new OperatingError('model_not_found', message, 'model')
   }
 
   #identify(head: RequestHead): Tenant | OperatingError {
