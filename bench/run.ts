@@ -17,6 +17,7 @@ const BENCHES: Readonly<Record<string, string>> = {
   index: 'prefix index: build, lookup, churn and memory, beside a flat map',
   log: 'response log: appends, events and readers',
   prompt: 'prompt keys: scan, template, tokens and hashes',
+  routing: 'one decision: candidates, score, lease, prediction, from 1 to 1,000 nodes',
 }
 
 /** Options that every bench understands; each bench's header lists its own. */

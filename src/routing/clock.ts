@@ -18,6 +18,8 @@ export const systemClock: Clock = {
   nowMs: () => Date.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms)
+    // A thread that drains does not wait for a prediction to be renewed.
+    timer.unref()
     return () => clearTimeout(timer)
   },
   soon: run => queueMicrotask(run),

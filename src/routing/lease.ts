@@ -63,8 +63,9 @@ export class Lease {
     inFlightMax: number,
   ): Lease | null {
     assert(prefillTokens >= 0 && blocks >= 0, 'a lease counts no negative work')
-    const tokens = Math.min(prefillTokens, LEASE_TOKENS_MAX)
-    const held = Math.min(blocks, LEASE_TOKENS_MAX)
+    // Estimates of text-keyed prompts need not be whole.
+    const tokens = Math.min(Math.ceil(prefillTokens), LEASE_TOKENS_MAX)
+    const held = Math.min(Math.ceil(blocks), LEASE_TOKENS_MAX)
     if (!table.acquire(slot, tokens, held, inFlightMax)) return null
     return new Lease(table, keeper, slot, tokens, held)
   }

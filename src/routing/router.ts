@@ -22,6 +22,7 @@
  */
 import assert from 'node:assert/strict'
 import type { OperatingError } from '../errors.ts'
+import { SLOTS_MAX } from '../native/limits.ts'
 import type { FleetView, NodeView } from '../nodes/fleet_view.ts'
 import type { RouteReason } from '../observe/metrics/labels.ts'
 import { Admission, type WaitBoard, type Waiter } from './admission.ts'
@@ -41,8 +42,6 @@ export const PREDICTION_MS = 5_000
 export const PREDICTION_BLIND_MS = 180_000
 /** Milliseconds between two looks at the predictions of requests without a first token. */
 export const RENEWAL_MS = 1_000
-/** Slots a match can name: all that the native tables have, those outside the view included. */
-const MATCHED_SLOTS_MAX = 1024
 
 /** The part of `native/overlay` that routing uses. */
 export interface Overlay {
@@ -135,9 +134,9 @@ export class Router implements LeaseKeeper {
     this.#policy = POLICIES[config.policy]()
     this.#candidates = new Candidates(options.loadTable)
     this.#predictions = new Map()
-    this.#slots = new Uint32Array(MATCHED_SLOTS_MAX)
-    this.#depths = new Uint32Array(MATCHED_SLOTS_MAX)
-    this.#indexDepths = new Uint32Array(MATCHED_SLOTS_MAX)
+    this.#slots = new Uint32Array(SLOTS_MAX)
+    this.#depths = new Uint32Array(SLOTS_MAX)
+    this.#indexDepths = new Uint32Array(SLOTS_MAX)
     this.#cancelRenewal = null
     this.#held = 0
   }
@@ -230,7 +229,10 @@ export class Router implements LeaseKeeper {
     const { node, rank, slot, matchedTokens: predictedTokens, indexTokens } = chosen
     const reason = this.#reason(chosen, request, policy)
     const { prompt } = request
-    if (prompt !== null && prompt.count > 0) this.#predict(lease, node, prompt)
+    // What the index holds already needs no prediction: a prompt that the whole fleet holds would
+    // else leave an entry per block and node, which every later match has to walk.
+    const newTokens = request.promptTokens - indexTokens
+    if (prompt !== null && newTokens > prompt.blockSize) this.#predict(lease, node, prompt)
     return { node, rank, slot, reason, predictedTokens, indexTokens, lease }
   }
 
