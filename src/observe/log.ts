@@ -5,7 +5,8 @@
  * of two threads are never mixed. A gateway thread gathers lines, the main thread writes at once.
  * `flush()` before the thread ends, else the last lines are lost.
  *
- * Cost: a line of an exchange takes about 3 µs, one below the level some nanoseconds.
+ * Cost: the line of an exchange takes about 2 µs, because it is put together by hand
+ * (exchange_log.ts); one of pino with as many fields 5 µs, one below the level some nanoseconds.
  */
 import { pino } from 'pino'
 import type { LogConfig, LogLevel } from './config.ts'

@@ -61,6 +61,33 @@ test('an exchange leaves one line with its level, time and thread', async () => 
   expect(Date.parse(String(line?.time))).not.toBeNaN()
 })
 
+test('the line of an exchange is what pino would have written', async () => {
+  const file = path.join(folder, 'log')
+  const config = { level: 'info', destination: file } as const
+  const log = openLog({ config, thread: 'a"b', isBatched: false })
+  const lines: ExchangeLine[] = [
+    LINE,
+    { ...LINE, client_id: '"\\', model: 'a"b\\c', node: null, rank: null, ttft_ms: null },
+    { ...LINE, prompt_tokens: null, total_ms: 1e21, overhead_ms: 0.07, stream: false },
+  ]
+  for (const line of lines) {
+    logExchange(log, line)
+    log.info(line, 'exchange')
+  }
+  log.setLevel('warn')
+  logExchange(log, LINE)
+  await log.flush()
+  const written = linesOf(file)
+  expect(written).toHaveLength(6)
+  for (const [index, line] of lines.entries()) {
+    const [byHand, byPino] = written.slice(index * 2)
+    expect(Object.keys(byHand ?? {}).toSorted()).toEqual(Object.keys(byPino ?? {}).toSorted())
+    expect({ ...byHand, time: 0 }).toEqual({ ...byPino, time: 0 })
+    expect(byHand).toMatchObject(line)
+    expect(new Date(String(byHand?.time)).toISOString()).toBe(byHand?.time)
+  }
+})
+
 test('the level can be changed while it runs', async () => {
   const file = path.join(folder, 'log')
   const config = { level: 'error', destination: file } as const

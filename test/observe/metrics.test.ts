@@ -150,3 +150,20 @@ describe('exposition', () => {
 test('a buffer of another layout is refused', () => {
   expect(() => new ThreadMetrics(new SharedArrayBuffer(8))).toThrow(TypeError)
 })
+
+test('counting is cheap', () => {
+  const { metrics } = oneThread()
+  const rounds = 1_000_000
+  const nanoseconds = (run: (n: number) => void): number => {
+    for (let n = 0; n < rounds; n += 1) run(n)
+    const from = process.hrtime.bigint()
+    for (let n = 0; n < rounds; n += 1) run(n)
+    return Number(process.hrtime.bigint() - from) / rounds
+  }
+  const adding = nanoseconds(n => metrics.addFor(M.retries, n & 3, 1))
+  const observing = nanoseconds(n => metrics.observe(H.requestSeconds, (n & 1023) / 10))
+  console.info(`addFor ${adding.toFixed(1)} ns, observe ${observing.toFixed(1)} ns`)
+  // Hundred times the usual: only a change of kind (a map, a string) can be that slow.
+  expect(adding).toBeLessThan(500)
+  expect(observing).toBeLessThan(2000)
+})
