@@ -13,7 +13,7 @@
     "include_dirs": ["native"],
     "conditions": [
       ["sanitize!=''", {
-        "cflags_cc": ["-fsanitize=<(sanitize),undefined", "-fno-omit-frame-pointer", "-g"],
+        "cflags_cc": ["-fsanitize=<(sanitize),undefined", "-fno-omit-frame-pointer", "-g", "-O1"],
         "ldflags": ["-fsanitize=<(sanitize),undefined"]
       }]
     ]

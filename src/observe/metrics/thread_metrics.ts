@@ -5,8 +5,8 @@
  * Invariants: one writer a buffer, so a plain `+=` loses nothing; a reader may be one addition
  * late, never wrong (an aligned 64-bit load does not tear on the platforms that we build for).
  * Costs: an addition to a cell is about 2 ns, an observation about 15 ns, for the search through
- * 18 bounds (test/observe prints both, several times higher under the test runner). What it does badly: a value is a double, so a counter of bytes is exact up to
- * 9 PB only.
+ * 18 bounds (test/observe prints both, several times higher under the test runner). What it does
+ * badly: a value is a double, so a counter of bytes is exact up to 9 PB only.
  *
  *     metrics.add(M.retriesDenied, 1)
  *     metrics.addFor(M.retries, RETRY.refused, 1)
