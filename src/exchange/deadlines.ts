@@ -7,10 +7,13 @@
  * of seconds. The timer runs only while there is something to watch.
  */
 
+import type { Member } from '../routing/roster.ts'
+import { Roster } from '../routing/roster.ts'
+
 /** Milliseconds between sweeps. */
 const SWEEP_INTERVAL_MS = 250
 
-export interface Timed {
+export interface Timed extends Member {
   /** Milliseconds of the thread's clock after which `expire` is due; Infinity for none. */
   deadlineMs: number
   expire(): void
@@ -19,7 +22,7 @@ export interface Timed {
 
 export class Deadlines {
   readonly #now: () => number
-  readonly #watched = new Set<Timed>()
+  readonly #watched = new Roster<Timed>()
   #timer: NodeJS.Timeout | null = null
 
   constructor(now: () => number) {
@@ -27,19 +30,21 @@ export class Deadlines {
   }
 
   watch(item: Timed): void {
-    this.#watched.add(item)
+    this.#watched.join(item)
     this.#timer ??= setInterval(() => this.sweep(), SWEEP_INTERVAL_MS)
   }
 
   release(item: Timed): void {
-    this.#watched.delete(item)
+    this.#watched.leave(item)
   }
 
   /** Expires what is due; stops the timer once nothing has been left to watch. */
   sweep(): void {
     if (this.#watched.size === 0) return this.close()
     const now = this.#now()
-    for (const item of this.#watched) if (item.deadlineMs <= now) item.expire()
+    for (const item of this.#watched.members()) {
+      if (item.rosterIndex >= 0 && item.deadlineMs <= now) item.expire()
+    }
   }
 
   get size(): number {
@@ -48,7 +53,7 @@ export class Deadlines {
 
   /** Ends everything that still runs. */
   shutDown(): void {
-    for (const item of this.#watched) item.shutDown()
+    for (const item of this.#watched.members()) item.shutDown()
   }
 
   close(): void {

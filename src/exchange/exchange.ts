@@ -69,6 +69,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
   readonly request: ExchangeRequest
   readonly facts: ExchangeFacts
   deadlineMs = Infinity
+  rosterIndex = -1
   readonly #thread: ExchangeThread
   readonly #asker: Asker
   readonly #attempts: Attempts

@@ -10,6 +10,7 @@
  * that comes after the release (a late chunk of an aborted stream) is ignored.
  */
 import assert from 'node:assert/strict'
+import type { Member } from './roster.ts'
 
 /** The part of `native/load_table` that routing uses. */
 export interface LoadTable {
@@ -21,6 +22,14 @@ export interface LoadTable {
   read(out: Int32Array, slotCount: number): void
 }
 
+/** Blocks that a slot was said to hold soon because of a lease; renewed until the first token. */
+export interface LeasePrediction {
+  readonly keys: BigUint64Array
+  readonly count: number
+  readonly ttlMs: number
+  madeMs: number
+}
+
 /** Told of every lease's two turns: the router, which extends predictions and wakes waiters. */
 export interface LeaseKeeper {
   firstToken(lease: Lease): void
@@ -30,10 +39,13 @@ export interface LeaseKeeper {
 /** Tokens and blocks are 32-bit in the table; a prompt is far below this. */
 export const LEASE_TOKENS_MAX = 2 ** 24
 
-export class Lease {
+export class Lease implements Member {
   readonly slot: number
   readonly prefillTokens: number
   readonly blocks: number
+  /** What was predicted for it, until its first token; the router's own. */
+  prediction: LeasePrediction | null = null
+  rosterIndex = -1
   readonly #table: LoadTable
   readonly #keeper: LeaseKeeper
   #state: 'prefill' | 'decode' | 'released'

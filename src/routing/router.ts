@@ -29,11 +29,12 @@ import { Admission, type WaitBoard, type Waiter } from './admission.ts'
 import { announces, Candidates, type MatchedPrompt, type RouteRequest } from './candidates.ts'
 import type { Clock } from './clock.ts'
 import type { RoutingConfig } from './config.ts'
-import { Lease, type LeaseKeeper, type LoadTable } from './lease.ts'
+import { Lease, type LeaseKeeper, type LeasePrediction, type LoadTable } from './lease.ts'
 import { leastLoad } from './least_load.ts'
 import type { Candidate, Policy, PolicyName } from './policy.ts'
 import { prefix } from './prefix.ts'
 import { RetryBudget } from './retry_budget.ts'
+import { Roster } from './roster.ts'
 import { createRoundRobin } from './round_robin.ts'
 
 /** Milliseconds a prediction lives on a node with events: some scheduler steps and a hop. */
@@ -95,14 +96,6 @@ export interface RouterOptions {
   readonly board: WaitBoard
 }
 
-/** A prediction to renew until the lease sees its first token. */
-interface Prediction {
-  readonly keys: BigUint64Array
-  readonly count: number
-  readonly ttlMs: number
-  madeMs: number
-}
-
 export class Router implements LeaseKeeper {
   readonly admission: Admission
   readonly retries: RetryBudget
@@ -113,7 +106,8 @@ export class Router implements LeaseKeeper {
   readonly #match: MatchPrefix | null
   readonly #policy: Policy
   readonly #candidates: Candidates
-  readonly #predictions: Map<Lease, Prediction>
+  /** Leases whose prediction is renewed until their first token. */
+  readonly #predicted: Roster<Lease>
   readonly #slots: Uint32Array
   readonly #depths: Uint32Array
   readonly #indexDepths: Uint32Array
@@ -133,7 +127,7 @@ export class Router implements LeaseKeeper {
     this.#match = options.match
     this.#policy = POLICIES[config.policy]()
     this.#candidates = new Candidates(options.loadTable)
-    this.#predictions = new Map()
+    this.#predicted = new Roster()
     this.#slots = new Uint32Array(SLOTS_MAX)
     this.#depths = new Uint32Array(SLOTS_MAX)
     this.#indexDepths = new Uint32Array(SLOTS_MAX)
@@ -181,16 +175,16 @@ export class Router implements LeaseKeeper {
   }
 
   firstToken(lease: Lease): void {
-    const prediction = this.#predictions.get(lease)
-    if (prediction === undefined) return
+    const { prediction } = lease
+    if (prediction === null) return
     // The engine announces the prompt's blocks about now: the prediction lives on until it did.
     this.#renew(lease, prediction, this.#clock.nowMs())
-    this.#predictions.delete(lease)
+    this.#predicted.leave(lease)
   }
 
   released(lease: Lease): void {
     this.#held--
-    this.#predictions.delete(lease)
+    this.#predicted.leave(lease)
     this.admission.slotFreed(lease.slot)
   }
 
@@ -266,11 +260,12 @@ export class Router implements LeaseKeeper {
     const madeMs = this.#clock.nowMs()
     const { keys, count } = prompt
     this.#overlay.predict(lease.slot, keys, count, madeMs, ttlMs)
-    this.#predictions.set(lease, { keys, count, ttlMs, madeMs })
+    lease.prediction = { keys, count, ttlMs, madeMs }
+    this.#predicted.join(lease)
     this.#armRenewal()
   }
 
-  #renew(lease: Lease, prediction: Prediction, nowMs: number): void {
+  #renew(lease: Lease, prediction: LeasePrediction, nowMs: number): void {
     // Half of its life still ahead: long enough until the next look.
     if (nowMs - prediction.madeMs < prediction.ttlMs / 2) return
     prediction.madeMs = nowMs
@@ -283,8 +278,10 @@ export class Router implements LeaseKeeper {
     this.#cancelRenewal = this.#clock.after(RENEWAL_MS, () => {
       this.#cancelRenewal = null
       const now = this.#clock.nowMs()
-      for (const [lease, prediction] of this.#predictions) this.#renew(lease, prediction, now)
-      if (this.#predictions.size > 0) this.#armRenewal()
+      for (const lease of this.#predicted.members()) {
+        if (lease.prediction !== null) this.#renew(lease, lease.prediction, now)
+      }
+      if (this.#predicted.size > 0) this.#armRenewal()
     })
   }
 }
