@@ -4,6 +4,7 @@
  * A thread that fails takes the process down: uWebSockets.js leaves no other way, and one crash
  * unit with a fast restart is simpler to reason about than half a gateway.
  */
+import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ThreadStart } from '../front/gateway_thread.ts'
 import type { ToMain, ToThread } from '../front/thread_mail.ts'
@@ -11,6 +12,15 @@ import type { NodeOutcome } from '../nodes/fleet_view.ts'
 import type { ThreadBuffer } from '../observe/metrics/thread_metrics.ts'
 import { createThreadBuffer } from '../observe/metrics/thread_metrics.ts'
 import { reservePort } from './reserve_port.ts'
+
+/**
+ * V8 allocates objects of a site directly in the old generation once many of that site have
+ * survived a scavenge. The objects of an exchange do, while requests are in flight; but a dead
+ * object of the old generation keeps all that it points to until the next full collection, so a
+ * third of all garbage was copied by scavenges (28 µs a short request against 10 without).
+ * The flag is read when an isolate starts, so it is set before the first thread does.
+ */
+const EXCHANGE_HEAP_FLAG = '--no-allocation-site-pretenuring'
 
 /** What every thread gets alike. */
 export type CommonStart = Omit<ThreadStart, 'index' | 'metrics' | 'waiting' | 'mailboxes' | 'port'>
@@ -42,6 +52,7 @@ export class GatewayThreads {
     common: CommonStart,
     events: ThreadEvents,
   ): Promise<{ threads: GatewayThreads; port: number }> {
+    setFlagsFromString(EXCHANGE_HEAP_FLAG)
     const bound = await reservePort(common.host, port)
     const waiting = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)
     const mailboxes = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)
