@@ -13,6 +13,7 @@ import type { PromptKeys, PromptTarget } from '../prompt/keyer.ts'
 import { PromptKeyer } from '../prompt/keyer.ts'
 import { PiscinaPool } from '../prompt/piscina_pool.ts'
 import type { ExchangeRequest } from './request.ts'
+import { TokenizerTruth } from './tokenizer_truth.ts'
 
 /** Threads with tokenizers behind each gateway thread; each holds 26 to 47 MB a model. */
 const POOL_THREADS_MAX = 1
@@ -36,6 +37,7 @@ function nothing(): void {}
 export class PromptKeying {
   readonly #pool: PiscinaPool
   readonly #keyer: PromptKeyer
+  readonly #truth: TokenizerTruth
   /** Targets by model name, for the view that they were made from. */
   #targets = new Map<string | null, ModelTarget>()
   #view: FleetView | null = null
@@ -48,6 +50,11 @@ export class PromptKeying {
       queueBytesMax: POOL_QUEUE_BYTES_MAX,
       memoBytesMax: TOKEN_MEMO_BYTES_MAX,
       log: message => log.warn({}, message),
+    })
+    this.#truth = new TokenizerTruth(this.#pool, log, () => {
+      metrics.addFor(M.tokenizerFallbacks, FALLBACK.unavailable, 1)
+      this.#targets = new Map()
+      this.#keyer.clear()
     })
     this.#keyer = new PromptKeyer({
       chainRoot,
@@ -87,6 +94,11 @@ export class PromptKeying {
     return this.#keyer.keys(request.body, kind, target, Date.now(), done)
   }
 
+  /** Takes a new view: nodes that joined are asked whether their tokens are ours. */
+  follow(view: FleetView): void {
+    this.#truth.follow(view)
+  }
+
   /** Ends the threads that hold tokenizers. */
   async close(): Promise<void> {
     await this.#pool.close()
@@ -99,7 +111,7 @@ export class PromptKeying {
     }
     const known = this.#targets.get(model)
     if (known !== undefined) return known
-    const made = makeTarget(model, view)
+    const made = makeTarget(model, view, this.#truth)
     // A name that no node serves may be anything a client sends: it is not remembered.
     if (made.nodes.length > 0) this.#targets.set(model, made.target)
     return made.target
@@ -109,6 +121,7 @@ export class PromptKeying {
 function makeTarget(
   model: string | null,
   view: FleetView,
+  truth: TokenizerTruth,
 ): { target: ModelTarget; nodes: readonly NodeView[] } {
   const resolved = model === null ? null : resolveModel(model, view)
   const nodes = (resolved?.nodes ?? []).filter(node => node.state === 'healthy')
@@ -120,7 +133,7 @@ function makeTarget(
     target: {
       baseModel,
       adapter: resolved?.adapter ?? '',
-      tokenizer: named?.tokenizer ?? null,
+      tokenizer: named !== undefined && !truth.isUntrue(named.name) ? named.tokenizer : null,
       indexId: speaker?.indexId ?? 0,
       blockSize: speaker?.blockSize ?? 0,
     },

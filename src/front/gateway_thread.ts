@@ -141,6 +141,7 @@ class GatewayThread {
         this.#router.useView(message.view)
         this.#sockets.retain(message.view)
         this.#outcomes.follow(message.view)
+        this.#keying.follow(message.view)
         return
       case 'access':
         this.#access = Access.from(message.keys)
