@@ -19,6 +19,7 @@ export interface IncomingRequest {
   readonly target: string
   readonly headers: readonly string[]
   readonly authorization: string | undefined
+  readonly clientId: string | undefined
   readonly contentType: string
   readonly bytes: Buffer
 }
@@ -54,6 +55,19 @@ function request(
   model: string | null,
   salt: string | null,
 ): ExchangeRequest {
-  const { id, endpoint, tenant, method, target, headers, authorization } = incoming
-  return { id, endpoint, tenant, method, target, headers, authorization, bytes, body, model, salt }
+  const { id, clientId, endpoint, tenant, method, target, headers, authorization } = incoming
+  return {
+    id,
+    clientId,
+    endpoint,
+    tenant,
+    method,
+    target,
+    headers,
+    authorization,
+    bytes,
+    body,
+    model,
+    salt,
+  }
 }

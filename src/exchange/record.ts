@@ -161,6 +161,7 @@ export class Recorder {
     const isCachedKnown = usage !== null && usage.cachedTokens >= 0
     logExchange(this.#log, {
       id: request.id,
+      client_id: request.clientId,
       tenant: request.tenant.name,
       endpoint: request.endpoint.name,
       model: request.model,

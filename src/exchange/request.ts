@@ -31,6 +31,8 @@ export interface Owner {
 
 export interface ExchangeRequest {
   readonly id: string
+  /** The client's own `x-request-id`, for the log line. */
+  readonly clientId: string | undefined
   readonly endpoint: EndpointFacts
   readonly tenant: Owner
   readonly method: 'POST' | 'GET'

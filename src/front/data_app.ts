@@ -139,6 +139,7 @@ export class DataApp {
         target: head.path + head.query,
         headers: head.forwarded,
         authorization: head.authorization,
+        clientId: head.requestId,
         contentType: head.contentType,
         bytes,
       },

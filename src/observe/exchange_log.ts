@@ -17,7 +17,7 @@ export interface ExchangeLine {
   /** Id that the gateway gave, which is the engine's request id. */
   readonly id: string
   /** `x-request-id` of the client, when it sent one. */
-  readonly client_id?: string
+  readonly client_id?: string | undefined
   readonly tenant: string
   readonly endpoint: Endpoint
   readonly model: string | null

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { SimNode } from '../../src/sim/sim_node.ts'
 import { startSimNode } from '../../src/sim/sim_node.ts'
 import type { Gateway } from './gateway.ts'
-import { healthy, startGateway } from './gateway.ts'
+import { healthy, startGateway, until } from './gateway.ts'
 
 const MESSAGES = [
   { role: 'system', content: 'You are terse.' },
@@ -205,6 +205,21 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       '{"model":"sim","messages":[{"role":"user","content":"x"}],"max_tokens":1}',
     )
     expect(seen?.rawHeaders.map(one => one.toLowerCase())).not.toContain('x-data-parallel-rank')
+  })
+
+  async function loggedAs(id: string, body: object): Promise<Record<string, unknown>> {
+    const reply = await fetch(`${gateway.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-request-id': id },
+      body: JSON.stringify({ model: 'sim', max_tokens: 1, ...body }),
+    })
+    await reply.text()
+    return until(() => gateway.exchanges().find(line => line.client_id === id), `line of ${id}`)
+  }
+
+  test('the log line has the request id of the client', async () => {
+    const { id } = await loggedAs('from the client', { prompt: 'x' })
+    expect(id).not.toBe('from the client')
   })
 
   test('the openai SDK: stream, tools, errors, models', async () => {
