@@ -24,6 +24,7 @@ import { OperatingError } from '../errors.ts'
 import { EVENT_DONE, EVENT_TERMINAL } from '../native/event_scanner.ts'
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import type { FinishReason } from '../observe/metrics/labels.ts'
+import { skipsPrefixCache } from '../prompt/eligibility.ts'
 import type { PromptKeys } from '../prompt/keyer.ts'
 import type { LogEnd, LogReader, UpstreamFlow } from '../responses/log_reader.ts'
 import { ResponseLog } from '../responses/response_log.ts'
@@ -122,9 +123,9 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     if (this.#state !== 'keying') return
     this.#stopKeying = null
     if (keys !== null) {
-      const { promptTokens } = keys
-      this.facts.promptTokens = promptTokens
-      this.#route = { ...this.#route, prompt: keys, promptTokens }
+      const skipsCache = skipsPrefixCache(this.request.body, this.request.endpoint.promptKind)
+      this.facts.promptTokens = keys.promptTokens
+      this.#route = { ...this.#route, prompt: keys, promptTokens: keys.promptTokens, skipsCache }
     }
     this.#place()
   }

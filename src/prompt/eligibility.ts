@@ -54,7 +54,8 @@ export function isTokenizable(body: RequestBody, kind: PromptKind): boolean {
  * Whether the node computes the whole prompt although it may hold it: it must, to tell the
  * probabilities of prompt tokens. Such a request gains nothing from a match.
  */
-export function skipsPrefixCache(body: RequestBody, kind: PromptKind): boolean {
+export function skipsPrefixCache(body: RequestBody | null, kind: PromptKind | null): boolean {
+  if (body === null) return false
   if (body.typeOf(PROMPT_LOGPROBS) !== VALUE_NULL) return true
   if (body.typeOf(ECHO) !== VALUE_TRUE) return false
   return kind === 'chat' || body.typeOf(LOGPROBS) !== VALUE_NULL

@@ -222,6 +222,14 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(id).not.toBe('from the client')
   })
 
+  test('a hit is predicted only where the engine looks for one', async () => {
+    const prompt = 'the engine computes what it must tell the probabilities of '.repeat(20)
+    expect((await loggedAs('first', { prompt })).predicted_cached).toBe(0)
+    expect((await loggedAs('again', { prompt })).predicted_cached).toBeGreaterThan(0)
+    const telling = await loggedAs('telling', { prompt, prompt_logprobs: 1 })
+    expect(telling.predicted_cached).toBe(0)
+  })
+
   test('the openai SDK: stream, tools, errors, models', async () => {
     const client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
     const models = await client.models.list()
