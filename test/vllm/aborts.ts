@@ -1,0 +1,140 @@
+/** A client that leaves frees the engine: in decode, in prefill, and in the engine's own queue. */
+import type { EngineBench } from './bench_of_engines.ts'
+import { check, type Report } from './report.ts'
+import { median, msUntil, until } from './until.ts'
+import { dataOf, post } from './wire.ts'
+
+/** Aborts that a median is taken of. */
+const TRIES = 7
+/** An engine shows an abort in its metrics within 0.3 s; the machine may be busy with others. */
+const FREED_MS_MAX = 2000
+/** The same for dozens of aborts at once, seen between the steps of full engines. */
+const CROWD_FREED_MS_MAX = 5000
+/** Sequences that an engine of the suite runs at once; what is more waits in its queue. */
+const SEQUENCES_MAX = 16
+/** Requests beyond that. */
+const QUEUED = 10
+
+/** Requests of an engine, running or waiting, by its own metrics. */
+async function load(bench: EngineBench, name: string): Promise<number> {
+  const loads = bench.engines.map(engine => engine.metric(`vllm:num_requests_${name}`))
+  return (await Promise.all(loads)).reduce((sum, one) => sum + one, 0)
+}
+
+async function isIdle(bench: EngineBench): Promise<boolean> {
+  return (await load(bench, 'running')) === 0 && (await load(bench, 'waiting')) === 0
+}
+
+interface Started {
+  readonly controller: AbortController
+  readonly ended: Promise<unknown>
+  events(): number
+}
+
+function start(bench: EngineBench, isStream: boolean, words: number, max: number): Started {
+  const controller = new AbortController()
+  let text = ''
+  const body = {
+    model: bench.model,
+    prompt: bench.prompts.text(words),
+    max_tokens: max,
+    ignore_eos: true,
+    stream: isStream,
+  }
+  const ended = post(bench.gateway.url, '/v1/completions', body, {
+    signal: controller.signal,
+    onText: now => {
+      text = now
+    },
+  }).catch(() => null)
+  return { controller, ended, events: () => dataOf(text).length }
+}
+
+/** Aborts one request at the moment that `isReached` names; milliseconds until all is free. */
+async function freedMs(
+  bench: EngineBench,
+  started: Started,
+  isReached: () => boolean | Promise<boolean>,
+): Promise<number> {
+  await until(async () => ((await isReached()) ? true : null), 'the request to run')
+  started.controller.abort()
+  const ms = await msUntil(() => isIdle(bench), 'idle engines')
+  await started.ended
+  return ms
+}
+
+function figures(times: readonly number[]): string {
+  const worst = Math.max(...times)
+  check(worst <= FREED_MS_MAX, `an engine was freed after ${Math.round(worst)} ms only`)
+  return (
+    `engine idle after ${Math.round(median(times))} ms at the median, ` +
+    `${Math.round(worst)} ms at worst, of ${times.length}`
+  )
+}
+
+export async function checkAborts(report: Report, bench: EngineBench): Promise<void> {
+  const measure = async (run: () => Promise<number>): Promise<string> => {
+    const times: number[] = []
+    for (let i = 0; i < TRIES; i++) {
+      await msUntil(() => isIdle(bench), 'idle engines')
+      times.push(await run())
+    }
+    return figures(times)
+  }
+  await report.fact('an aborted stream frees its engine (decode)', () =>
+    measure(() => {
+      const started = start(bench, true, 20, 1200)
+      return freedMs(bench, started, () => started.events() >= 5)
+    }),
+  )
+  await report.fact('an aborted plain request frees its engine (decode)', () =>
+    measure(() => {
+      const started = start(bench, false, 20, 1200)
+      return freedMs(bench, started, async () => (await load(bench, 'running')) > 0)
+    }),
+  )
+  await report.fact('a request aborted before its first token frees its engine (prefill)', () =>
+    measure(async () => {
+      const started = start(bench, true, 600, 1200)
+      return freedMs(bench, started, async () => (await bench.gateway.leases()) > 0)
+    }),
+  )
+  await report.fact('requests aborted in the queue of the engine leave it', () => checkQueue(bench))
+  await report.fact('every lease is given back', async () => {
+    await msUntil(async () => (await bench.gateway.leases()) === 0, 'empty leases')
+    const decode = await bench.gateway.metric('warmpath_aborts_total', 'phase="decode"')
+    const prefill = await bench.gateway.metric('warmpath_aborts_total', 'phase="prefill"')
+    return `${decode} aborts after the first byte, ${prefill} before it`
+  })
+}
+
+/** More streams than the engines run at once: those without an event are in their queues. */
+async function checkQueue(bench: EngineBench): Promise<string> {
+  const places = SEQUENCES_MAX * bench.engines.length
+  const all = Array.from({ length: places + QUEUED }, () => start(bench, true, 10, 1900))
+  const total = async (): Promise<number> =>
+    (await load(bench, 'running')) + (await load(bench, 'waiting'))
+  try {
+    const before = await until(async () => {
+      const sum = await total()
+      return sum === all.length && (await load(bench, 'waiting')) >= QUEUED ? sum : null
+    }, 'full engines with requests in their queues')
+    const queued = all.filter(one => one.events() === 0)
+    check(queued.length > 0, 'every request has begun')
+    for (const { controller } of queued) controller.abort()
+    const isLeft = async (): Promise<boolean> => (await total()) <= before - queued.length
+    const left = await msUntil(isLeft, 'the queued requests to leave')
+    const stayed = await total()
+    for (const { controller } of all) controller.abort()
+    const freed = await msUntil(() => isIdle(bench), 'idle engines')
+    check(stayed > places / 2, `only ${stayed} of ${places} others went on`)
+    check(Math.max(left, freed) <= CROWD_FREED_MS_MAX, `${left} ms and ${freed} ms`)
+    return (
+      `${queued.length} of ${all.length} left the queues after ${Math.round(left)} ms while ` +
+      `${stayed} went on, and those left after ${Math.round(freed)} ms`
+    )
+  } finally {
+    for (const { controller } of all) controller.abort()
+    await Promise.all(all.map(({ ended }) => ended))
+  }
+}
