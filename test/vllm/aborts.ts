@@ -2,27 +2,31 @@
 import type { EngineBench } from './bench_of_engines.ts'
 import { check, type Report } from './report.ts'
 import { median, msUntil, until } from './until.ts'
-import { dataOf, post } from './wire.ts'
+import { dataOf, get, post, sumOf } from './wire.ts'
 
 /** Aborts that a median is taken of. */
 const TRIES = 7
 /** An engine shows an abort in its metrics within 0.3 s; the machine may be busy with others. */
 const FREED_MS_MAX = 2000
-/** The same for dozens of aborts at once, seen between the steps of full engines. */
-const CROWD_FREED_MS_MAX = 5000
 /** Sequences that an engine of the suite runs at once; what is more waits in its queue. */
 const SEQUENCES_MAX = 16
 /** Requests beyond that. */
 const QUEUED = 10
 
-/** Requests of an engine, running or waiting, by its own metrics. */
-async function load(bench: EngineBench, name: string): Promise<number> {
-  const loads = bench.engines.map(engine => engine.metric(`vllm:num_requests_${name}`))
-  return (await Promise.all(loads)).reduce((sum, one) => sum + one, 0)
+type State = 'running' | 'waiting'
+
+/** Requests of the engines in some states, by their own metrics. */
+async function load(bench: EngineBench, ...states: readonly State[]): Promise<number> {
+  // One page for all states: between two of them a request may go from one state to the other.
+  const pages = await Promise.all(bench.engines.map(({ url }) => get(url, '/metrics')))
+  const sums = pages.flatMap(({ text }) =>
+    states.map(state => sumOf(text, `vllm:num_requests_${state}`)),
+  )
+  return sums.reduce((sum, one) => sum + one, 0)
 }
 
 async function isIdle(bench: EngineBench): Promise<boolean> {
-  return (await load(bench, 'running')) === 0 && (await load(bench, 'waiting')) === 0
+  return (await load(bench, 'running', 'waiting')) === 0
 }
 
 interface Started {
@@ -31,7 +35,13 @@ interface Started {
   events(): number
 }
 
-function start(bench: EngineBench, isStream: boolean, words: number, max: number): Started {
+function start(
+  bench: EngineBench,
+  isStream: boolean,
+  words: number,
+  max: number,
+  origin = bench.gateway.url,
+): Started {
   const controller = new AbortController()
   let text = ''
   const body = {
@@ -41,7 +51,7 @@ function start(bench: EngineBench, isStream: boolean, words: number, max: number
     ignore_eos: true,
     stream: isStream,
   }
-  const ended = post(bench.gateway.url, '/v1/completions', body, {
+  const ended = post(origin, '/v1/completions', body, {
     signal: controller.signal,
     onText: now => {
       text = now
@@ -51,7 +61,7 @@ function start(bench: EngineBench, isStream: boolean, words: number, max: number
 }
 
 /** Aborts one request at the moment that `isReached` names; milliseconds until all is free. */
-async function freedMs(
+async function msUntilFree(
   bench: EngineBench,
   started: Started,
   isReached: () => boolean | Promise<boolean>,
@@ -84,22 +94,31 @@ export async function checkAborts(report: Report, bench: EngineBench): Promise<v
   await report.fact('an aborted stream frees its engine (decode)', () =>
     measure(() => {
       const started = start(bench, true, 20, 1200)
-      return freedMs(bench, started, () => started.events() >= 5)
+      return msUntilFree(bench, started, () => started.events() >= 5)
     }),
   )
   await report.fact('an aborted plain request frees its engine (decode)', () =>
     measure(() => {
       const started = start(bench, false, 20, 1200)
-      return freedMs(bench, started, async () => (await load(bench, 'running')) > 0)
+      return msUntilFree(bench, started, async () => (await load(bench, 'running')) > 0)
     }),
   )
   await report.fact('a request aborted before its first token frees its engine (prefill)', () =>
     measure(async () => {
       const started = start(bench, true, 600, 1200)
-      return freedMs(bench, started, async () => (await bench.gateway.leases()) > 0)
+      return msUntilFree(bench, started, async () => (await bench.gateway.leases()) > 0)
     }),
   )
-  await report.fact('requests aborted in the queue of the engine leave it', () => checkQueue(bench))
+  await report.fact('requests aborted in the queues of the engines leave them', async () => {
+    const direct = await leaveQueue(
+      bench,
+      bench.engines.map(({ url }) => url),
+    )
+    const through = await leaveQueue(bench, [bench.gateway.url])
+    const worst = Math.max(direct.leftMs, FREED_MS_MAX) * 3
+    check(through.leftMs <= worst && through.freedMs <= worst, `${textOf(through)} through it`)
+    return `${textOf(through)}; direct to the engines ${textOf(direct)}`
+  })
   await report.fact('every lease is given back', async () => {
     await msUntil(async () => (await bench.gateway.leases()) === 0, 'empty leases')
     const decode = await bench.gateway.metric('warmpath_aborts_total', 'phase="decode"')
@@ -108,12 +127,27 @@ export async function checkAborts(report: Report, bench: EngineBench): Promise<v
   })
 }
 
+interface Left {
+  readonly queued: number
+  readonly leftMs: number
+  readonly stayed: number
+  readonly freedMs: number
+}
+
+function textOf({ queued, leftMs, stayed, freedMs }: Left): string {
+  return (
+    `${queued} left after ${Math.round(leftMs)} ms while ${stayed} went on, ` +
+    `and those after ${Math.round(freedMs)} ms`
+  )
+}
+
 /** More streams than the engines run at once: those without an event are in their queues. */
-async function checkQueue(bench: EngineBench): Promise<string> {
+async function leaveQueue(bench: EngineBench, origins: readonly string[]): Promise<Left> {
   const places = SEQUENCES_MAX * bench.engines.length
-  const all = Array.from({ length: places + QUEUED }, () => start(bench, true, 10, 1900))
-  const total = async (): Promise<number> =>
-    (await load(bench, 'running')) + (await load(bench, 'waiting'))
+  const all = Array.from({ length: places + QUEUED }, (_, index) =>
+    start(bench, true, 10, 1900, origins[index % origins.length]),
+  )
+  const total = (): Promise<number> => load(bench, 'running', 'waiting')
   try {
     const before = await until(async () => {
       const sum = await total()
@@ -123,16 +157,12 @@ async function checkQueue(bench: EngineBench): Promise<string> {
     check(queued.length > 0, 'every request has begun')
     for (const { controller } of queued) controller.abort()
     const isLeft = async (): Promise<boolean> => (await total()) <= before - queued.length
-    const left = await msUntil(isLeft, 'the queued requests to leave')
+    const leftMs = await msUntil(isLeft, 'the queued requests to leave')
     const stayed = await total()
     for (const { controller } of all) controller.abort()
-    const freed = await msUntil(() => isIdle(bench), 'idle engines')
+    const freedMs = await msUntil(() => isIdle(bench), 'idle engines')
     check(stayed > places / 2, `only ${stayed} of ${places} others went on`)
-    check(Math.max(left, freed) <= CROWD_FREED_MS_MAX, `${left} ms and ${freed} ms`)
-    return (
-      `${queued.length} of ${all.length} left the queues after ${Math.round(left)} ms while ` +
-      `${stayed} went on, and those left after ${Math.round(freed)} ms`
-    )
+    return { queued: queued.length, leftMs, stayed, freedMs }
   } finally {
     for (const { controller } of all) controller.abort()
     await Promise.all(all.map(({ ended }) => ended))

@@ -1,16 +1,11 @@
 /**
  * Bytes through the gateway equal bytes direct from a node: SSE data and JSON bodies, for every
  * API. Each side asks on emptied caches; ids and times of the engine are set aside, nothing else.
- *
- * vLLM puts two tokens into one chunk when its own server thread lags behind its engine, which a
- * busy machine makes it do now and then: a difference is looked at up to ten times, each time
- * with both sides anew, and the times are part of the figures.
  */
 import type { EngineBench } from './bench_of_engines.ts'
+import { looksEqual } from './equal.ts'
 import { check, type Report } from './report.ts'
 import { post, type Reply } from './wire.ts'
-
-const TRIES_MAX = 10
 
 const CHAT = { messages: [{ role: 'user', content: 'Hello there, 東京 🌍' }], temperature: 0 }
 const LENGTH = { max_tokens: 20, ignore_eos: true }
@@ -105,15 +100,12 @@ export async function checkBytes(report: Report, bench: EngineBench): Promise<vo
         for (const one of engines) await one.reset()
         return comparable(await post(origin, path, text))
       }
-      for (let tries = 1; ; tries++) {
-        const direct = await ask(engine.url)
-        const through = await ask(gateway.url)
-        if (direct === through) {
-          const size = `${direct.slice(0, 3)}, ${Buffer.byteLength(direct)} bytes`
-          return tries === 1 ? size : `${size}, at the ${tries}. look`
-        }
-        check(tries < TRIES_MAX, `through the gateway\n${through}\ndirect\n${direct}`)
-      }
+      const { text: got, tries } = await looksEqual(
+        () => ask(engine.url),
+        () => ask(gateway.url),
+      )
+      const size = `${got.slice(0, 3)}, ${Buffer.byteLength(got)} bytes`
+      return tries === 1 ? size : `${size}, at the ${tries}. look`
     })
   }
 }

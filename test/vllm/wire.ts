@@ -1,5 +1,8 @@
 /** Plain HTTP to an engine or to the gateway, and what a reply of either looks like. */
 
+/** Milliseconds a short answer may take; engines on a busy machine take seconds for /metrics. */
+const GET_MS_MAX = 20_000
+
 export interface Reply {
   readonly status: number
   readonly contentType: string
@@ -68,8 +71,11 @@ export async function post(
   return read(response, options)
 }
 
+/** A GET, asked once more when a kept socket was closed at that moment by the other side. */
 export async function get(origin: string, path: string): Promise<Reply> {
-  return read(await fetch(origin + path, { signal: AbortSignal.timeout(10_000) }), {})
+  const ask = (): Promise<Response> =>
+    fetch(origin + path, { signal: AbortSignal.timeout(GET_MS_MAX) })
+  return read(await ask().catch(ask), {})
 }
 
 /** Sum of all series of a metric whose labels hold `labels`, on a Prometheus page. */
