@@ -27,21 +27,28 @@ includes="-I$root/native -I$root/node_modules/xxhash-addon/xxHash"
 mkdir -p "$out"
 
 objects=""
+stale=""
 for source in $sources; do
   object="$out/$(echo "${source#"$root"/native/}" | tr / _).o"
   if [ ! -e "$object" ] || [ -n "$(find "$root/native" -newer "$object" -name '*.[hc]*')" ]; then
-    # shellcheck disable=SC2086
-    $compiler -std=c++20 -O1 -g -fno-exceptions -fno-rtti -Wall -Wextra -Werror \
-      -fno-omit-frame-pointer $flags $includes -c "$source" -o "$object"
+    stale="$stale$source $object
+"
   fi
   objects="$objects $object"
 done
 
+# One compiler a core: compiling takes most of the time of this script.
+compile="$compiler -std=c++20 -O1 -g -fno-exceptions -fno-rtti -Wall -Wextra -Werror \
+  -fno-omit-frame-pointer $flags $includes"
+if [ -n "$stale" ]; then
+  cores=$(getconf _NPROCESSORS_ONLN)
+  printf '%s' "$stale" | xargs -P "$cores" -L 1 sh -c "$compile -c \$0 -o \$1"
+fi
+
 for source in "$root"/native/stress/*_stress.cc; do
   program="$out/$(basename "$source" .cc)"
   # shellcheck disable=SC2086
-  $compiler -std=c++20 -O1 -g -fno-exceptions -fno-rtti -Wall -Wextra -Werror \
-    -fno-omit-frame-pointer $flags $includes "$source" $objects -pthread -o "$program"
+  $compile "$source" $objects -pthread -o "$program"
   echo "$(basename "$program") ($sanitizer, $seconds s, seed $seed)"
   "$program" "$seconds" "$seed"
 done
