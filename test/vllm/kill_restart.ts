@@ -78,6 +78,7 @@ export async function checkKill(
     return `${held.join(', ')}; ${oldPrompts.length} prompts are at ${victim.id} alone`
   })
   await killUnderLoad(report, bench, victim)
+  await checkOthers(report, bench)
   if (await victim.isUp()) return report.note('it still runs: nothing to start again')
   if (restartCommand === null) {
     report.note('no --restart-command: the engine is left as it is')
@@ -144,6 +145,9 @@ async function killUnderLoad(report: Report, bench: EngineBench, victim: Engine)
     const ms = await msUntil(async () => (await gateway.leases()) === 0, 'empty leases')
     return `${Math.round(ms)} ms after the last answer`
   })
+}
+
+async function checkOthers(report: Report, bench: EngineBench): Promise<void> {
   await report.fact('new requests go to the other engine', async () => {
     const ids: string[] = []
     for (let i = 0; i < 10; i++) {
@@ -152,7 +156,7 @@ async function killUnderLoad(report: Report, bench: EngineBench, victim: Engine)
       check(!(reply instanceof Error) && reply.status === 200, `request ${i} failed`)
       ids.push(running.clientId)
     }
-    const lines = await Promise.all(ids.map(id => gateway.exchange(id)))
+    const lines = await Promise.all(ids.map(id => bench.gateway.exchange(id)))
     const retried = lines.filter(line => line.retries > 0).length
     return `10 of 10 answered 200, ${retried} retried`
   })
