@@ -69,9 +69,11 @@ bool Overlay::is_live(uint64_t data, uint32_t now) const {
 }
 
 // True if the entry is new. The victim: this key and slot, else the dead, else who dies first
-// among other keys. A bucket without dead entries where this key has its two is passed, so that
-// two keys of many slots that meet in one bucket do not push each other out.
+// among other keys. A bucket where this key has two entries and none is dead is passed, so that two
+// keys of many slots that meet in one bucket do not push each other out; and one bucket that is
+// full of other keys' live entries may be passed by readers and writers alike.
 bool Overlay::write(uint32_t slot, uint64_t key, uint64_t data, uint32_t now) {
+  bool has_passed = false;
   for (uint32_t hop = 0; hop < OVERLAY_HOPS_MAX; hop++) {
     Entry* victim = nullptr;
     uint32_t shortest = ~0u;
@@ -97,7 +99,13 @@ bool Overlay::write(uint32_t slot, uint64_t key, uint64_t data, uint32_t now) {
         victim = &entry;
       }
     }
-    if (victim == nullptr || (own >= 2 && shortest > 0)) continue;
+    if (shortest > 0) {
+      if (own >= 2) continue;
+      if (own == 0 && !has_passed) {
+        has_passed = true;
+        continue;
+      }
+    }
     __atomic_store_n(&victim->data, data, __ATOMIC_RELAXED);
     __atomic_store_n(&victim->check, key ^ data, __ATOMIC_RELAXED);
     return !is_renewal;
@@ -131,15 +139,26 @@ void Overlay::set_capacity(uint32_t slot, uint32_t blocks) {
 }
 
 void Overlay::probe(uint64_t key, uint32_t now, SlotSet* found) const {
+  bool has_passed = false;
   for (uint32_t hop = 0; hop < OVERLAY_HOPS_MAX; hop++) {
     uint32_t same = 0;
+    uint32_t foreign = 0;
     for (const Entry& entry : bucket(key, hop).entries) {
       const uint64_t data = relaxed(entry.data);
-      if ((relaxed(entry.check) ^ data) != key || data == 0) continue;
+      if (data == 0) continue;
+      const bool is_alive = is_live(data, now);
+      if ((relaxed(entry.check) ^ data) != key) {
+        foreign += is_alive;
+        continue;
+      }
       same++;
-      if (is_live(data, now)) found->add(slot_of(data));
+      if (is_alive) found->add(slot_of(data));
     }
-    if (same == 0 || (hop == 0 && same < 2)) return;
+    if (foreign == 4 && !has_passed) {
+      has_passed = true;
+      continue;
+    }
+    if (same == 0 || (hop == 0 && same < 2 && foreign + same < 4)) return;
   }
 }
 
