@@ -95,6 +95,14 @@ class Copies {
     free_ = index;
     alias_count_--;
   }
+  // The block lies somewhere else now; its aliases follow.
+  void move_block(uint64_t from, uint64_t to) {
+    const uint32_t first = first_alias(from);
+    if (first == ALIAS_NONE) return;
+    first_.erase({from});
+    first_.at({to}) = first + 1;
+    for (uint32_t a = first; a != ALIAS_NONE; a = aliases_[a].next) aliases_[a].block = to;
+  }
   // Copies of the slot under all aliases of the block (0, or some number above it).
   uint32_t under_aliases(uint64_t block, uint32_t slot) {
     uint32_t sum = 0;

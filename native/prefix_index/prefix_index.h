@@ -185,7 +185,10 @@ class PrefixIndex {
   void sweep_runs(SlotState& state, uint32_t slot);
   // merge.cc
   void merge_some();
-  bool merge(uint32_t run);
+  void note_mergeable(uint32_t run);
+  bool is_mergeable(uint32_t run);
+  void merge(uint32_t run);
+  void rename_block(uint32_t run, uint32_t offset, uint32_t to_run, uint32_t to_offset);
 
   Head& head(uint32_t run) { return *heads_.at(runs_[run].head); }
   uint64_t& engine(uint32_t run, uint32_t offset) {

@@ -79,7 +79,11 @@ void PrefixIndex::uncover(uint32_t slot, uint32_t run, uint32_t offset) {
   const int gained = coverage_.unset(owner, slot, offset);
   HeadTable::close(&owner);
   SlotState& state = slots_[slot];
-  if (gained < 0) state.live_runs--;
+  if (gained < 0) {
+    state.live_runs--;
+    note_mergeable(run);
+    note_mergeable(runs_[run].parent);
+  }
   shared_store(state.held, state.held - 1);
   stats_.held_blocks--;
 }
@@ -129,7 +133,7 @@ void PrefixIndex::settle(uint32_t run) {
       shared_store(owner.span, pack(runs_[run].base, end));
       HeadTable::close(&owner);
       trim_room(run);
-      if (runs_[run].fork_end == end) mergeable_.push_back(run);
+      note_mergeable(run);
       return;
     }
     run = free_run(run);
@@ -158,7 +162,7 @@ uint32_t PrefixIndex::free_run(uint32_t run) {
   const uint32_t parent = record.parent;
   runs_.unhang(run);
   runs_.give(run);
-  if (parent != RUN_NONE && runs_.has_one_child(parent)) mergeable_.push_back(parent);
+  note_mergeable(parent);
   return parent;
 }
 
@@ -184,6 +188,8 @@ void PrefixIndex::drop_from_run(uint32_t slot, uint32_t run) {
       coverage_.drop(owner, slot, [&](uint32_t offset) { dropped_.push_back(offset); });
   HeadTable::close(&owner);
   if (gained == 0) return;
+  note_mergeable(run);
+  note_mergeable(runs_[run].parent);
   SlotState& state = slots_[slot];
   state.live_runs--;
   shared_store(state.held, state.held - dropped_.size());

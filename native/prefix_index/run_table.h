@@ -34,8 +34,9 @@ struct Run {
   uint32_t previous = RUN_NONE;
   uint32_t fork_end = 0;
   uint32_t fork_count = 0;
-  uint32_t stamp = 0;    // last sweep of a slot's list that saw this run
-  uint32_t aliases = 0;  // alias records that name blocks of this run
+  uint32_t stamp = 0;         // last sweep of a slot's list that saw this run
+  uint32_t aliases : 31 = 0;  // alias records that name blocks of this run
+  uint32_t is_noted : 1 = 0;  // waits to be tried for a merge
 };
 static_assert(sizeof(Run) == 48);
 
@@ -95,6 +96,20 @@ class RunTable {
     if (run.next != RUN_NONE) runs_[run.next].previous = run.previous;
     if (run.parent_offset + 1 == above.fork_end && --above.fork_count == 0) find_fork(above);
     run.parent = RUN_NONE;
+  }
+
+  // The only child's children hang on the run itself, which has just taken the child's blocks in
+  // behind its own `len`.
+  void adopt(uint32_t id, uint32_t child, uint32_t len) {
+    Run& run = runs_[id];
+    const Run gone = runs_[child];
+    run.first_child = gone.first_child;
+    run.fork_end = gone.fork_end == 0 ? 0 : len + gone.fork_end;
+    run.fork_count = gone.fork_count;
+    for (uint32_t at = run.first_child; at != RUN_NONE; at = runs_[at].next) {
+      runs_[at].parent = id;
+      runs_[at].parent_offset += len;
+    }
   }
 
   bool has_one_child(uint32_t id) const {

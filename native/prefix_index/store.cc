@@ -245,9 +245,7 @@ void PrefixIndex::cover(uint32_t slot, uint32_t run, uint32_t from, uint32_t to)
     state.runs.push_back(run);
     slot_list_bytes_ += (state.runs.capacity() - before) * sizeof(uint32_t);
   }
-  if (to == owner.len() && from == 0 && runs_[run].parent != RUN_NONE) {
-    mergeable_.push_back(runs_[run].parent);
-  }
+  if (to == owner.len()) note_mergeable(runs_[run].parent);
 }
 
 // Publish what is pending.
