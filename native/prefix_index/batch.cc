@@ -77,23 +77,29 @@ size_t PrefixIndex::apply_store(uint32_t slot, const uint64_t* words, size_t lef
   const uint64_t* hashes = words + 3 + has_parent;
   const uint64_t* extras = hashes + count;
 
-  bool fits_block_size = is_hashed || token_count == uint64_t{count} * block_size_;
-  for (uint32_t i = has_parent ? 0 : 1; i < count; i++) {
-    if (hashes[i] == (i == 0 ? words[3] : hashes[i - 1])) fits_block_size = false;
-  }
-  if (!fits_block_size) {
+  if (!is_hashed && token_count != uint64_t{count} * block_size_) {
     stats_.misfit_stores++;
     return size;
   }
   if (count == 0) return size;
   hashes_.resize(count);
-  tokens_.resize(count);
+  uint64_t previous = has_parent ? words[3] : ~hashes[0];
   for (uint32_t i = 0; i < count; i++) {
+    if (hashes[i] == previous) {
+      stats_.misfit_stores++;
+      return size;
+    }
+    previous = hashes[i];
     hashes_[i] = scoped(hashes[i], group);
-    tokens_[i] = is_hashed
-                     ? extras[i]
-                     : with_extra(block_hash(own_tokens + size_t{i} * block_size_, block_size_),
-                                  has_extras ? extras[i] : 0);
+  }
+  const uint64_t* block_hashes = extras;
+  if (!is_hashed) {
+    tokens_.resize(count);
+    for (uint32_t i = 0; i < count; i++) {
+      tokens_[i] = with_extra(block_hash(own_tokens + size_t{i} * block_size_, block_size_),
+                              has_extras ? extras[i] : 0);
+    }
+    block_hashes = tokens_.data();
   }
   Place parent = {RUN_NONE, 0};
   if (has_parent) {
@@ -104,7 +110,7 @@ size_t PrefixIndex::apply_store(uint32_t slot, const uint64_t* words, size_t lef
       return size;
     }
   }
-  store(slot, parent, words[2], hashes_.data(), tokens_.data(), count);
+  store(slot, parent, words[2], hashes_.data(), block_hashes, count);
   attach_announced();
   return size;
 }

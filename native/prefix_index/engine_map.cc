@@ -13,6 +13,14 @@ void EngineMap::allocate(uint64_t buckets) {
   table_ = range_->as<Bucket>();
   buckets_ = buckets;
   size_ = 0;
+  for (Erase& erase : waiting_) erase.ref = REF_NONE;
+}
+
+void EngineMap::settle() {
+  for (Erase& erase : waiting_) {
+    if (erase.ref != REF_NONE) erase_now(erase.hash, erase.ref);
+    erase.ref = REF_NONE;
+  }
 }
 
 void EngineMap::clear() {
@@ -58,7 +66,7 @@ EngineMap::Bucket* EngineMap::locate(uint64_t hash, uint64_t ref, uint32_t* way)
   }
 }
 
-void EngineMap::erase(uint64_t hash, uint64_t ref) {
+void EngineMap::erase_now(uint64_t hash, uint64_t ref) {
   uint32_t way = 0;
   Bucket* found = locate(hash, ref, &way);
   found->tags[way] = 0;

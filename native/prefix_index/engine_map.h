@@ -16,6 +16,10 @@
 // h is erased the count of 5 falls back to 0, and the next search for a missing hash ends at 5.
 // So there are no gone places and no clean-up pauses under any churn.
 //
+// Erasing waits: the bucket is fetched when the entry is given up and changed ERASES_WAITING calls
+// later, when its line has come, so that a removal does not stand and wait for memory. Until then
+// the entry names a block whose engine word is 0 or another hash, which no search accepts.
+//
 // Invariants: overflow counts (saturating at 255, then sticky until the next rebuild) the entries
 // that passed the bucket; at most 80 % of the places are used; the number of buckets is any number
 // (multiply-shift), so that growth by 3/2 keeps 53..80 % in use: 11.4..17 B a block.
@@ -78,7 +82,43 @@ class EngineMap {
   }
 
   void insert(uint64_t hash, uint64_t ref);
-  void erase(uint64_t hash, uint64_t ref);
+  // Inserts unless an entry might have this hash already (16 bits agree): then false, and the
+  // caller looks. The common way of a store: one pass over one cache line.
+  bool insert_new(uint64_t hash, uint64_t ref) {
+    const uint8_t tag = tag_of(hash);
+    const uint64_t second = second_tag_of(hash);
+    Bucket* target = nullptr;
+    uint64_t target_free = 0;
+    for (uint64_t b = home(hash);; b = b + 1 == buckets_ ? 0 : b + 1) {
+      Bucket& bucket = table_[b];
+      for (uint64_t hits = matches(bucket, tag); hits != 0; hits &= hits - 1) {
+        if (bucket.refs[__builtin_ctzll(hits) / 8] >> 56 == second) return false;
+      }
+      if (target == nullptr) {
+        target_free = matches(bucket, 0);
+        if (target_free != 0) target = &bucket;
+      }
+      if (bucket.overflow == 0) break;
+    }
+    if (target == nullptr) return false;
+    for (uint64_t b = home(hash); &table_[b] != target; b = b + 1 == buckets_ ? 0 : b + 1) {
+      if (table_[b].overflow < 255) table_[b].overflow++;
+    }
+    const uint32_t way = static_cast<uint32_t>(__builtin_ctzll(target_free)) / 8;
+    target->tags[way] = tag;
+    target->refs[way] = second << 56 | ref;
+    size_++;
+    return true;
+  }
+  // The caller has changed the word that `ref` names, so the entry is dead from here on.
+  void erase(uint64_t hash, uint64_t ref) {
+    Erase& oldest = waiting_[next_wait_++ % ERASES_WAITING];
+    if (oldest.ref != REF_NONE) erase_now(oldest.hash, oldest.ref);
+    oldest = {hash, ref};
+    prefetch(hash);
+  }
+  // Erases what waits.
+  void settle();
   // The entry of `hash` that named `from` names `to`.
   void move(uint64_t hash, uint64_t from, uint64_t to);
   void prefetch(uint64_t hash) const { __builtin_prefetch(&table_[home(hash)], 1); }
@@ -95,6 +135,7 @@ class EngineMap {
 
  private:
   static constexpr uint32_t WAYS = 7;
+  static constexpr uint32_t ERASES_WAITING = 16;
   static constexpr uint64_t BUCKETS_MIN = 16;
   struct alignas(64) Bucket {
     uint8_t tags[WAYS];  // 0 = free
@@ -120,8 +161,16 @@ class EngineMap {
   }
   uint64_t buckets_for(uint64_t more) const;
   void allocate(uint64_t buckets);
+  void erase_now(uint64_t hash, uint64_t ref);
   Bucket* locate(uint64_t hash, uint64_t ref, uint32_t* way);
 
+  struct Erase {
+    uint64_t hash = 0;
+    uint64_t ref = REF_NONE;
+  };
+
+  Erase waiting_[ERASES_WAITING];
+  uint32_t next_wait_ = 0;
   std::unique_ptr<Reserved> range_;
   Bucket* table_ = nullptr;
   uint64_t buckets_ = 0;

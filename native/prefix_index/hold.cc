@@ -5,7 +5,9 @@ namespace warmpath {
 
 uint64_t PrefixIndex::hash_at(uint64_t ref) {
   if (ref_is_alias(ref)) return copies_.alias(ref_alias(ref)).hash;
-  return engine(ref_run(ref), ref_offset(ref));
+  // An entry that waits to be erased may name what is not there any more.
+  const Run& run = runs_[ref_run(ref)];
+  return ref_offset(ref) < run.len ? arena_.engine(run.base + ref_offset(ref)) : 0;
 }
 
 bool PrefixIndex::holds(uint32_t slot, uint64_t ref) {
@@ -29,7 +31,7 @@ uint64_t PrefixIndex::find_held(uint32_t slot, uint64_t hash) {
 // Where the block with this hash lies: as the slot itself says, else as all others agree.
 bool PrefixIndex::find_place(uint32_t slot, uint64_t hash, Place* out) {
   const Place hint = slots_[slot].last_stored;
-  if (hint.run != RUN_NONE && runs_[hint.run].room != 0 && hint.offset < head(hint.run).len() &&
+  if (hint.run != RUN_NONE && hint.offset < runs_[hint.run].len &&
       engine(hint.run, hint.offset) == hash && holds(slot, ref_of(hint.run, hint.offset))) {
     *out = hint;
     return true;

@@ -46,8 +46,8 @@ void PrefixIndex::merge_some() {
 bool PrefixIndex::is_mergeable(uint32_t run) {
   if (!runs_.has_one_child(run)) return false;
   const uint32_t child = runs_[run].first_child;
-  const uint32_t len = head(run).len();
-  const uint32_t more = head(child).len();
+  const uint32_t len = runs_[run].len;
+  const uint32_t more = runs_[child].len;
   if (runs_[child].parent_offset + 1 != len || more > MERGE_BLOCKS_MAX) return false;
   if (len + more > RUN_BLOCKS_MAX) return false;
   uint32_t children = 0;
@@ -67,14 +67,15 @@ bool PrefixIndex::is_mergeable(uint32_t run) {
 
 void PrefixIndex::merge(uint32_t run) {
   const uint32_t child = runs_[run].first_child;
-  const uint32_t len = head(run).len();
-  const uint32_t more = head(child).len();
+  const uint32_t len = runs_[run].len;
+  const uint32_t more = runs_[child].len;
   if (!make_room(run, len + more)) return;
   for (uint32_t offset = 0; offset < more; offset++) {
     arena_.set_key(runs_[run].base + len + offset, arena_.key(runs_[child].base + offset));
     engine(run, len + offset) = engine(child, offset);
     rename_block(child, offset, run, len + offset);
   }
+  runs_[run].len = len + more;
   runs_[run].aliases += runs_[child].aliases;
   runs_[child].aliases = 0;
 

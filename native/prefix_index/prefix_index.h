@@ -159,6 +159,8 @@ class PrefixIndex {
   void flush();
   bool start_run(uint32_t slot, Place parent, uint32_t room);
   void append(uint64_t key, uint64_t hash);
+  uint32_t build_on(Place* at, uint64_t* key, const uint64_t* hashes, const uint64_t* tokens,
+                    uint32_t count);
   bool make_room(uint32_t run, uint32_t wanted);
   bool fits(uint32_t blocks);
   void rebuild_engine_map(uint64_t more);
@@ -172,6 +174,7 @@ class PrefixIndex {
   }
   // remove.cc
   void remove(uint32_t slot, uint64_t hash);
+  bool remove_tail(uint32_t slot, Place at);
   void drop_copy(uint32_t slot, uint64_t ref);
   void uncover(uint32_t slot, uint32_t run, uint32_t offset);
   void release_primary(uint32_t run, uint32_t offset);

@@ -21,12 +21,12 @@ void PrefixIndex::remove(uint32_t slot, uint64_t hash) {
   // is the one to expect; that saves the random access to the engine map in nearly all cases.
   const Place hint = state.next_removed;
   uint64_t ref = REF_NONE;
-  if (hint.run != RUN_NONE && runs_[hint.run].room != 0 && hint.offset < head(hint.run).len() &&
-      engine(hint.run, hint.offset) == hash && holds(slot, ref_of(hint.run, hint.offset))) {
-    ref = ref_of(hint.run, hint.offset);
-  } else {
-    ref = find_held(slot, hash);
+  const Run& expected = runs_[hint.run];
+  if (hint.offset < expected.len && arena_.engine(expected.base + hint.offset) == hash) {
+    if (remove_tail(slot, hint)) return;
+    if (holds(slot, ref_of(hint.run, hint.offset))) ref = ref_of(hint.run, hint.offset);
   }
+  if (ref == REF_NONE) ref = find_held(slot, hash);
   if (ref == REF_NONE) {
     if (!orphans_.remove(hash, slot)) stats_.unknown_removals++;
     return;
@@ -40,6 +40,35 @@ void PrefixIndex::remove(uint32_t slot, uint64_t hash) {
     state.next_removed = {runs_[run].parent, runs_[run].parent_offset};
   }
   drop_copy(slot, ref);
+}
+
+// The fast part of a removal: the tail of a run that the slot alone holds, under one hash, once.
+bool PrefixIndex::remove_tail(uint32_t slot, Place at) {
+  Run& record = runs_[at.run];
+  const uint32_t offset = at.offset;
+  if (offset + 1 != record.len || offset == 0 || record.fork_end > offset) return false;
+  if (record.aliases != 0 || !copies_.is_empty()) return false;
+  Head& owner = *heads_.at(record.head);
+  if (own_load(owner.cover[0]) != cover_entry(slot, 0, record.len)) return false;
+  if (own_load(owner.cover[1]) != COVER_NONE) return false;
+  HeadTable::open(&owner);
+  shared_store(owner.cover[0], cover_entry(slot, 0, offset));
+  shared_store(owner.tail, arena_.key(record.base + offset - 1));
+  shared_store(owner.span, pack(record.base, offset));
+  HeadTable::close(&owner);
+  record.len = offset;
+  uint64_t& word = arena_.engine(record.base + offset);
+  const uint64_t hash = word;
+  word = 0;
+  engine_map_.erase(hash, ref_of(at.run, offset));
+  SlotState& state = slots_[slot];
+  state.next_removed.offset = offset - 1;
+  shared_store(state.held, state.held - 1);
+  stats_.held_blocks--;
+  stats_.distinct_blocks--;
+  if (record.fork_end == offset) note_mergeable(at.run);
+  if (offset % TRIM_BLOCKS_MIN == 0) trim_room(at.run);
+  return true;
 }
 
 // The slot holds the hash (see copies.h) and gives one copy of it up.
@@ -70,7 +99,7 @@ void PrefixIndex::drop_copy(uint32_t slot, uint64_t ref) {
     }
     if (copies_.alias(alias).holders == 0) release_alias(alias);
   }
-  if (offset + 1 == head(run).len()) settle(run);
+  if (offset + 1 == runs_[run].len) settle(run);
 }
 
 void PrefixIndex::uncover(uint32_t slot, uint32_t run, uint32_t offset) {
@@ -101,8 +130,9 @@ void PrefixIndex::release_primary(uint32_t run, uint32_t offset) {
       if (holds(cover_slot(all.entries[i]), block)) return;
     }
   }
-  engine_map_.erase(primary, block);
+  const uint64_t hash = primary;
   primary = 0;
+  engine_map_.erase(hash, block);
   if (runs_[run].aliases == 0 || copies_.first_alias(block) == ALIAS_NONE) {
     stats_.distinct_blocks--;
   }
@@ -126,8 +156,9 @@ void PrefixIndex::settle(uint32_t run) {
     Head& owner = head(run);
     uint32_t end = coverage_.end(owner);
     if (runs_[run].fork_end > end) end = runs_[run].fork_end;
-    if (end == owner.len()) return;
+    if (end == runs_[run].len) return;
     if (end > 0) {
+      runs_[run].len = end;
       HeadTable::open(&owner);
       shared_store(owner.tail, arena_.key(runs_[run].base + end - 1));
       shared_store(owner.span, pack(runs_[run].base, end));
@@ -142,8 +173,7 @@ void PrefixIndex::settle(uint32_t run) {
 
 void PrefixIndex::trim_room(uint32_t run) {
   Run& record = runs_[run];
-  const uint32_t len = head(run).len();
-  const uint32_t kept = BlockArena::rounded(len + 4 + len / 8);
+  const uint32_t kept = BlockArena::rounded(record.len + 4 + record.len / 8);
   if (record.room < kept + TRIM_BLOCKS_MIN || record.room < kept * 2) return;
   arena_.give(record.base + kept, record.room - kept);
   record.room = kept;

@@ -9,7 +9,9 @@
 // `fork_count` counts the children at that last block; only when it falls to 0 are the children
 // looked through for the next fork. Children form a doubly linked list through the records.
 //
-// Ids are used again (the last freed first); id 0 is never given. 48 B a run.
+// `len` is the writer's length: blocks that a store is just building count already, the head says
+// what is published. Ids are used again (the last freed first); id 0 is never given. One cache
+// line a run.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +25,9 @@ constexpr uint32_t RUN_NONE = 0;
 // Ids fit the 31 bits of an engine-map entry.
 constexpr uint32_t RUNS_MAX = 0x7fffffff;
 
-struct Run {
+struct alignas(64) Run {
   uint32_t base = 0;
+  uint32_t len = 0;
   uint32_t room = 0;  // blocks taken from the arena; 0 = the record is free
   uint32_t head = 0;  // place in the head table
   uint32_t parent = RUN_NONE;
@@ -38,7 +41,7 @@ struct Run {
   uint32_t aliases : 31 = 0;  // alias records that name blocks of this run
   uint32_t is_noted : 1 = 0;  // waits to be tried for a merge
 };
-static_assert(sizeof(Run) == 48);
+static_assert(sizeof(Run) == 64);
 
 class RunTable {
  public:

@@ -14,7 +14,7 @@ namespace warmpath {
 namespace {
 
 // How far ahead the engine-map line of a hash is fetched.
-constexpr uint32_t PREFETCH_AHEAD = 8;
+constexpr uint32_t PREFETCH_AHEAD = 16;
 
 // Room for blocks to come at the end of a run (decode adds them one at a time).
 uint32_t with_slack(uint32_t blocks) {
@@ -32,6 +32,7 @@ void PrefixIndex::store(uint32_t slot, Place parent, uint64_t root, const uint64
     return;
   }
   const bool is_awaited = !orphans_.is_empty();
+  for (uint32_t i = 0; i < PREFETCH_AHEAD && i < count; i++) engine_map_.prefetch(hashes[i]);
   Place at = parent;
   uint64_t key = at.run == RUN_NONE ? root : arena_.key(runs_[at.run].base + at.offset);
   for (uint32_t i = 0; i < count; i++) {
@@ -52,7 +53,11 @@ void PrefixIndex::store(uint32_t slot, Place parent, uint64_t root, const uint64
     }
     if (hash == 0) continue;
     stats_.blocks_stored++;
-    if (is_awaited) announced_.push_back(hash);
+    if (is_awaited) {
+      announced_.push_back(hash);
+    } else if (pending_.is_building && at.run == pending_.run && at.offset + 1 == pending_.built) {
+      i += build_on(&at, &key, hashes + i + 1, tokens + i + 1, count - i - 1);
+    }
   }
   flush();
   slots_[slot].last_stored = at;
@@ -71,7 +76,7 @@ bool PrefixIndex::step(uint32_t slot, Place* at, uint64_t key, uint64_t hash, ui
     flush();
   }
   const uint32_t next = at->offset + 1;
-  if (at->run != RUN_NONE && next < head(at->run).len() &&
+  if (at->run != RUN_NONE && next < runs_[at->run].len &&
       arena_.key(runs_[at->run].base + next) == key) {
     at->offset = next;
   } else {
@@ -90,7 +95,7 @@ bool PrefixIndex::step_new(uint32_t slot, Place* at, uint64_t key, uint64_t hash
   if (pending_.is_building && pending_.built == RUN_BLOCKS_MAX) flush();
   if (!pending_.is_building) {
     flush();
-    const bool is_tail = at->run != RUN_NONE && at->offset + 1 == head(at->run).len() &&
+    const bool is_tail = at->run != RUN_NONE && at->offset + 1 == runs_[at->run].len &&
                          at->offset + 1 < RUN_BLOCKS_MAX &&
                          coverage_.held_alone(head(at->run), slot);
     if (is_tail) {
@@ -117,6 +122,7 @@ void PrefixIndex::append(uint64_t key, uint64_t hash) {
     pending_ = {before.run, before.slot, before.built, before.built, before.built, true, false};
   }
   const uint32_t offset = pending_.built++;
+  runs_[pending_.run].len = pending_.built;
   arena_.set_key(runs_[pending_.run].base + offset, key);
   engine(pending_.run, offset) = hash;
   if (hash == 0) {
@@ -126,6 +132,33 @@ void PrefixIndex::append(uint64_t key, uint64_t hash) {
   pending_.to = pending_.built;
   engine_map_.insert(hash, ref_of(pending_.run, offset));
   stats_.distinct_blocks++;
+}
+
+// The fast part of a store: new blocks behind new blocks. Returns how many went this way; the next
+// one needs a look, because its hash may be there, it is blank, or the room is used up.
+uint32_t PrefixIndex::build_on(Place* at, uint64_t* key, const uint64_t* hashes,
+                               const uint64_t* tokens, uint32_t count) {
+  Run& record = runs_[pending_.run];
+  if (pending_.to != pending_.built) return 0;
+  const uint32_t first = pending_.built;
+  const uint32_t end = std::min(record.room, first + count);
+  uint32_t offset = first;
+  for (; offset < end; offset++) {
+    const uint32_t i = offset - first;
+    if (i + PREFETCH_AHEAD < count) engine_map_.prefetch(hashes[i + PREFETCH_AHEAD]);
+    if (hashes[i] == 0 || !engine_map_.insert_new(hashes[i], ref_of(pending_.run, offset))) break;
+    *key = chain_mix(*key, tokens[i]);
+    arena_.set_key(record.base + offset, *key);
+    arena_.engine(record.base + offset) = hashes[i];
+    // The next insert may look at this block, if their hashes are equal.
+    record.len = offset + 1;
+  }
+  const uint32_t done = offset - first;
+  pending_.built = pending_.to = offset;
+  at->offset = offset - 1;
+  stats_.blocks_stored += done;
+  stats_.distinct_blocks += done;
+  return done;
 }
 
 bool PrefixIndex::start_run(uint32_t slot, Place parent, uint32_t room) {
@@ -245,7 +278,7 @@ void PrefixIndex::cover(uint32_t slot, uint32_t run, uint32_t from, uint32_t to)
     state.runs.push_back(run);
     slot_list_bytes_ += (state.runs.capacity() - before) * sizeof(uint32_t);
   }
-  if (to == owner.len()) note_mergeable(runs_[run].parent);
+  if (to == runs_[run].len) note_mergeable(runs_[run].parent);
 }
 
 // Publish what is pending.
@@ -286,8 +319,11 @@ void PrefixIndex::rebuild_engine_map(uint64_t more) {
   engine_map_.resize(more);
   for (uint32_t run = 1; run < runs_.end(); run++) {
     if (runs_[run].room == 0) continue;
-    const uint32_t len = head(run).len();
+    const uint32_t len = runs_[run].len;
     for (uint32_t offset = 0; offset < len; offset++) {
+      if (offset + PREFETCH_AHEAD < len) {
+        engine_map_.prefetch(engine(run, offset + PREFETCH_AHEAD));
+      }
       const uint64_t hash = engine(run, offset);
       if (hash != 0) engine_map_.insert(hash, ref_of(run, offset));
     }

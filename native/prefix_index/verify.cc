@@ -4,6 +4,7 @@
 namespace warmpath {
 
 void PrefixIndex::verify() {
+  engine_map_.settle();
   uint64_t held = 0;
   uint64_t distinct = 0;
   uint64_t engine_words = 0;
@@ -13,6 +14,7 @@ void PrefixIndex::verify() {
     live++;
     Head& owner = head(run);
     const uint32_t len = owner.len();
+    WARMPATH_CHECK(len == runs_[run].len);
     WARMPATH_CHECK(own_load(owner.version) % 2 == 0 && owner.run == run);
     WARMPATH_CHECK(owner.base() == runs_[run].base && len > 0 && len <= runs_[run].room);
     WARMPATH_CHECK(own_load(owner.key) == arena_.key(runs_[run].base));
