@@ -3,16 +3,6 @@
 
 namespace warmpath {
 
-namespace {
-
-// Equal engine hashes of two groups are different hashes; 0 stays free as "none".
-uint64_t scoped(uint64_t hash, uint32_t group) {
-  const uint64_t mixed = scramble(hash + group * 0x9e3779b97f4a7c15u);
-  return mixed == 0 ? 1 : mixed;
-}
-
-}  // namespace
-
 PrefixIndex::PrefixIndex(uint32_t block_size, uint64_t bytes_max, const OrphanLimits& limits)
     : block_size_(block_size),
       bytes_max_(bytes_max),
@@ -36,6 +26,12 @@ void PrefixIndex::apply(uint32_t slot, uint32_t group, const uint64_t* ops, size
   }
   size_t at = 0;
   while (at < op_words) {
+    if (ops[at] == OP_REMOVE_ONE) {
+      const size_t done = remove_tails(slot, ops + at, (op_words - at) / 2);
+      stats_.ops += done;
+      at += 2 * done;
+      if (done > 0) continue;
+    }
     const uint64_t kind = ops[at] & 0xff;
     stats_.ops++;
     if (!orphans_.is_empty()) stats_.dropped_orphans += orphans_.expire(stats_.ops);
@@ -182,6 +178,7 @@ void PrefixIndex::close() {
   orphans_.clear();
   mergeable_.clear();
   slot_list_bytes_ = 0;
+  has_disputes_ = false;
   stats_ = IndexStats{};
   publish_stats();
 }

@@ -70,7 +70,6 @@ void EngineMap::erase_now(uint64_t hash, uint64_t ref) {
   uint32_t way = 0;
   Bucket* found = locate(hash, ref, &way);
   found->tags[way] = 0;
-  found->refs[way] = 0;
   size_--;
   for (uint64_t b = home(hash); &table_[b] != found; b = b + 1 == buckets_ ? 0 : b + 1) {
     if (table_[b].overflow < 255) table_[b].overflow--;

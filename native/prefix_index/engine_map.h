@@ -82,38 +82,25 @@ class EngineMap {
   }
 
   void insert(uint64_t hash, uint64_t ref);
-  // Inserts unless an entry might have this hash already (16 bits agree): then false, and the
-  // caller looks. The common way of a store: one pass over one cache line.
+  // Inserts unless an entry might have this hash already (8 bits agree), or the bucket is or was
+  // full: then false, and the caller takes the long way. The common way of a store.
   bool insert_new(uint64_t hash, uint64_t ref) {
-    const uint8_t tag = tag_of(hash);
-    const uint64_t second = second_tag_of(hash);
-    Bucket* target = nullptr;
-    uint64_t target_free = 0;
-    for (uint64_t b = home(hash);; b = b + 1 == buckets_ ? 0 : b + 1) {
-      Bucket& bucket = table_[b];
-      for (uint64_t hits = matches(bucket, tag); hits != 0; hits &= hits - 1) {
-        if (bucket.refs[__builtin_ctzll(hits) / 8] >> 56 == second) return false;
-      }
-      if (target == nullptr) {
-        target_free = matches(bucket, 0);
-        if (target_free != 0) target = &bucket;
-      }
-      if (bucket.overflow == 0) break;
-    }
-    if (target == nullptr) return false;
-    for (uint64_t b = home(hash); &table_[b] != target; b = b + 1 == buckets_ ? 0 : b + 1) {
-      if (table_[b].overflow < 255) table_[b].overflow++;
-    }
-    const uint32_t way = static_cast<uint32_t>(__builtin_ctzll(target_free)) / 8;
-    target->tags[way] = tag;
-    target->refs[way] = second << 56 | ref;
+    Bucket& bucket = table_[home(hash)];
+    const uint64_t tags = tags_of(bucket);
+    const uint64_t tag = tag_of(hash);
+    const uint64_t free = zeros(tags) & HIGH;
+    // The overflow count is the top byte of the word.
+    if (tags >> 56 != 0 || free == 0 || (zeros(tags ^ LOW * tag) & HIGH) != 0) return false;
+    const uint32_t way = static_cast<uint32_t>(__builtin_ctzll(free)) / 8;
+    bucket.tags[way] = static_cast<uint8_t>(tag);
+    bucket.refs[way] = second_tag_of(hash) << 56 | ref;
     size_++;
     return true;
   }
   // The caller has changed the word that `ref` names, so the entry is dead from here on.
   void erase(uint64_t hash, uint64_t ref) {
     Erase& oldest = waiting_[next_wait_++ % ERASES_WAITING];
-    if (oldest.ref != REF_NONE) erase_now(oldest.hash, oldest.ref);
+    if (oldest.ref != REF_NONE && !erase_at_home(oldest)) erase_now(oldest.hash, oldest.ref);
     oldest = {hash, ref};
     prefetch(hash);
   }
@@ -143,6 +130,10 @@ class EngineMap {
     uint64_t refs[WAYS];
   };
   static_assert(sizeof(Bucket) == 64);
+  struct Erase {
+    uint64_t hash = 0;
+    uint64_t ref = REF_NONE;
+  };
 
   static uint8_t tag_of(uint64_t hash) {
     const auto tag = static_cast<uint8_t>(hash);
@@ -150,24 +141,33 @@ class EngineMap {
   }
   static uint64_t second_tag_of(uint64_t hash) { return hash >> 8 & 0xff; }
   uint64_t home(uint64_t hash) const { return (hash >> 32) * buckets_ >> 32; }
-  // Bit 8 i + 7 is set where tags[i] == tag, and perhaps at a few places more (checked by the
-  // second tag); exact for tag 0 up to its first hit, which is all that a free place needs.
-  static uint64_t matches(const Bucket& bucket, uint8_t tag) {
+  static constexpr uint64_t LOW = 0x0001010101010101u;  // the lowest bit of each tag
+  static constexpr uint64_t HIGH = LOW << 7;
+  static uint64_t tags_of(const Bucket& bucket) {
     uint64_t word;
     std::memcpy(&word, bucket.tags, 8);
-    constexpr uint64_t LOW = 0x0001010101010101u;
-    const uint64_t x = (word ^ LOW * tag) | uint64_t{0xff} << 56;
-    return (x - LOW) & ~x & (LOW << 7);
+    return word;
+  }
+  // Bit 8 i + 7 is set where byte i is 0, and perhaps at bytes above the first such (where the
+  // borrow went): the first is right, the others are candidates.
+  static uint64_t zeros(uint64_t word) { return (word - LOW) & ~word; }
+  static uint64_t matches(const Bucket& bucket, uint8_t tag) {
+    return zeros(tags_of(bucket) ^ LOW * tag) & HIGH;
   }
   uint64_t buckets_for(uint64_t more) const;
   void allocate(uint64_t buckets);
+  bool erase_at_home(const Erase& erase) {
+    Bucket& bucket = table_[home(erase.hash)];
+    const uint64_t hits = matches(bucket, tag_of(erase.hash));
+    if (hits == 0) return false;
+    const uint32_t way = static_cast<uint32_t>(__builtin_ctzll(hits)) / 8;
+    if (bucket.refs[way] != (second_tag_of(erase.hash) << 56 | erase.ref)) return false;
+    bucket.tags[way] = 0;
+    size_--;
+    return true;
+  }
   void erase_now(uint64_t hash, uint64_t ref);
   Bucket* locate(uint64_t hash, uint64_t ref, uint32_t* way);
-
-  struct Erase {
-    uint64_t hash = 0;
-    uint64_t ref = REF_NONE;
-  };
 
   Erase waiting_[ERASES_WAITING];
   uint32_t next_wait_ = 0;

@@ -9,6 +9,9 @@
 // d, len 4, cover {3, cut 4} {7, cut 2}. A query a b c d x hits the head of a, sees q[3] == tail
 // and is done with the whole run after one cache line; a query a b x bisects the keys at `base`.
 //
+// A tail of KEY_EMPTY says "look into the arena": a run that is being evicted, block by block from
+// its end, gets it, so that a removal need not fetch the line of the key before.
+//
 // Writer's protocol: `open` makes the version odd, `close` makes it even; everything behind `key`
 // changes only between the two. A head never moves while it lives in one table, so a reader that
 // probes cannot miss it. Erased places become KEY_GONE (or KEY_EMPTY when the next place is empty)

@@ -54,7 +54,8 @@ uint32_t agreeing(const uint64_t* own, uint64_t span, uint64_t tail, const Looku
   const uint64_t* run = own + high_of(span);
   const uint64_t* query = look.keys + at;
   if (wanted == 0) return 0;
-  const uint64_t last = wanted == len ? tail : shared_load(run[wanted - 1]);
+  const bool is_known = wanted == len && tail != KEY_EMPTY;
+  const uint64_t last = is_known ? tail : shared_load(run[wanted - 1]);
   if (last == query[wanted - 1]) return wanted;
   uint32_t low = 1;            // agree: the head's own key did
   uint32_t high = wanted - 1;  // the block at `high` does not

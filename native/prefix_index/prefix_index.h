@@ -61,6 +61,7 @@ namespace warmpath {
 constexpr uint64_t OP_STORE = 1;
 constexpr uint64_t OP_REMOVE = 2;
 constexpr uint64_t OP_CLEAR = 3;
+constexpr uint64_t OP_REMOVE_ONE = OP_REMOVE | uint64_t{1} << 32;
 constexpr uint64_t STORE_HAS_PARENT = 1;
 constexpr uint64_t STORE_HAS_EXTRAS = 2;
 constexpr uint64_t STORE_HASHED = 4;
@@ -87,6 +88,12 @@ struct IndexStats {
   uint64_t bytes_reserved = 0;  // bytes_live and free space that is kept
 };
 constexpr uint32_t STATS_COUNT = sizeof(IndexStats) / sizeof(uint64_t);
+
+// Equal engine hashes of two groups are different hashes; 0 stays free as "none".
+inline uint64_t scoped(uint64_t hash, uint32_t group) {
+  const uint64_t mixed = scramble(hash + group * 0x9e3779b97f4a7c15u);
+  return mixed == 0 ? 1 : mixed;
+}
 
 class PrefixIndex {
  public:
@@ -159,6 +166,9 @@ class PrefixIndex {
   void flush();
   bool start_run(uint32_t slot, Place parent, uint32_t room);
   void append(uint64_t key, uint64_t hash);
+  void enter(uint64_t hash, uint64_t ref);
+  uint32_t cover_on(uint32_t slot, Place* at, uint64_t* key, const uint64_t* hashes,
+                    const uint64_t* tokens, uint32_t count);
   uint32_t build_on(Place* at, uint64_t* key, const uint64_t* hashes, const uint64_t* tokens,
                     uint32_t count);
   bool make_room(uint32_t run, uint32_t wanted);
@@ -174,7 +184,7 @@ class PrefixIndex {
   }
   // remove.cc
   void remove(uint32_t slot, uint64_t hash);
-  bool remove_tail(uint32_t slot, Place at);
+  size_t remove_tails(uint32_t slot, const uint64_t* words, size_t events);
   void drop_copy(uint32_t slot, uint64_t ref);
   void uncover(uint32_t slot, uint32_t run, uint32_t offset);
   void release_primary(uint32_t run, uint32_t offset);
@@ -216,6 +226,7 @@ class PrefixIndex {
   uint64_t slot_list_bytes_ = 0;
   uint32_t sweep_ = 0;
   uint32_t writing_ = 0;
+  bool has_disputes_ = false;        // two blocks had one hash; stays until `close`
   std::vector<uint64_t> hashes_;     // of the store at hand, scrambled
   std::vector<uint64_t> tokens_;     // token hashes of the store at hand
   std::vector<uint64_t> announced_;  // hashes that orphans may wait for

@@ -12,6 +12,8 @@ namespace warmpath {
 namespace {
 // A run gives room back when at least this many blocks of it, and half of it, lie unused.
 constexpr uint32_t TRIM_BLOCKS_MIN = 64;
+// How far before the block at hand the engine words are fetched: a chain that is evicted is cold.
+constexpr uint32_t FETCH_BLOCKS_AHEAD = 32;
 }  // namespace
 
 void PrefixIndex::remove(uint32_t slot, uint64_t hash) {
@@ -22,9 +24,9 @@ void PrefixIndex::remove(uint32_t slot, uint64_t hash) {
   const Place hint = state.next_removed;
   uint64_t ref = REF_NONE;
   const Run& expected = runs_[hint.run];
-  if (hint.offset < expected.len && arena_.engine(expected.base + hint.offset) == hash) {
-    if (remove_tail(slot, hint)) return;
-    if (holds(slot, ref_of(hint.run, hint.offset))) ref = ref_of(hint.run, hint.offset);
+  if (hint.offset < expected.len && arena_.engine(expected.base + hint.offset) == hash &&
+      holds(slot, ref_of(hint.run, hint.offset))) {
+    ref = ref_of(hint.run, hint.offset);
   }
   if (ref == REF_NONE) ref = find_held(slot, hash);
   if (ref == REF_NONE) {
@@ -42,33 +44,45 @@ void PrefixIndex::remove(uint32_t slot, uint64_t hash) {
   drop_copy(slot, ref);
 }
 
-// The fast part of a removal: the tail of a run that the slot alone holds, under one hash, once.
-bool PrefixIndex::remove_tail(uint32_t slot, Place at) {
-  Run& record = runs_[at.run];
-  const uint32_t offset = at.offset;
-  if (offset + 1 != record.len || offset == 0 || record.fork_end > offset) return false;
-  if (record.aliases != 0 || !copies_.is_empty()) return false;
-  Head& owner = *heads_.at(record.head);
-  if (own_load(owner.cover[0]) != cover_entry(slot, 0, record.len)) return false;
-  if (own_load(owner.cover[1]) != COVER_NONE) return false;
-  HeadTable::open(&owner);
-  shared_store(owner.cover[0], cover_entry(slot, 0, offset));
-  shared_store(owner.tail, arena_.key(record.base + offset - 1));
-  shared_store(owner.span, pack(record.base, offset));
-  HeadTable::close(&owner);
-  record.len = offset;
-  uint64_t& word = arena_.engine(record.base + offset);
-  const uint64_t hash = word;
-  word = 0;
-  engine_map_.erase(hash, ref_of(at.run, offset));
+// The fast part of removals: tails of a run that the slot alone holds, each under one hash, once,
+// as an eviction sends them, one event a block. Returns how many of the events went this way.
+size_t PrefixIndex::remove_tails(uint32_t slot, const uint64_t* words, size_t events) {
   SlotState& state = slots_[slot];
-  state.next_removed.offset = offset - 1;
-  shared_store(state.held, state.held - 1);
-  stats_.held_blocks--;
-  stats_.distinct_blocks--;
-  if (record.fork_end == offset) note_mergeable(at.run);
-  if (offset % TRIM_BLOCKS_MIN == 0) trim_room(at.run);
-  return true;
+  const uint32_t run = state.next_removed.run;
+  Run& record = runs_[run];
+  uint32_t len = record.len;
+  if (state.next_removed.offset + 1 != len || record.aliases != 0 || !copies_.is_empty()) return 0;
+  Head& owner = *heads_.at(record.head);
+  if (own_load(owner.cover[0]) != cover_entry(slot, 0, len)) return 0;
+  if (own_load(owner.cover[1]) != COVER_NONE) return 0;
+  // The last block, and a block on which a child hangs, take the long way.
+  const uint32_t len_min = record.fork_end > 0 ? record.fork_end : 1;
+  size_t done = 0;
+  while (done < events && len > len_min && words[2 * done] == OP_REMOVE_ONE) {
+    const uint64_t hash = scoped(words[2 * done + 1], state.group);
+    uint64_t& word = arena_.engine(record.base + len - 1);
+    if (word != hash) break;
+    word = 0;
+    engine_map_.erase(hash, ref_of(run, len - 1));
+    len--;
+    done++;
+    if (len >= FETCH_BLOCKS_AHEAD) arena_.prefetch(record.base + len - FETCH_BLOCKS_AHEAD);
+  }
+  if (done == 0) return 0;
+  HeadTable::open(&owner);
+  shared_store(owner.cover[0], cover_entry(slot, 0, len));
+  shared_store(owner.tail, KEY_EMPTY);
+  shared_store(owner.span, pack(record.base, len));
+  HeadTable::close(&owner);
+  record.len = len;
+  state.next_removed.offset = len - 1;
+  shared_store(state.held, state.held - done);
+  stats_.held_blocks -= done;
+  stats_.distinct_blocks -= done;
+  stats_.blocks_removed += done;
+  if (record.fork_end == len) note_mergeable(run);
+  trim_room(run);
+  return done;
 }
 
 // The slot holds the hash (see copies.h) and gives one copy of it up.

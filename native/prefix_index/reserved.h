@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "check.h"
 
@@ -19,6 +20,8 @@ namespace warmpath {
 
 // Below this a range is left on small pages, so that an idle index costs kilobytes.
 constexpr size_t HUGE_BYTES_MIN = size_t{4} << 20;
+// Larger ranges start on this boundary, so that all of them can lie on huge pages.
+constexpr size_t HUGE_PAGE_BYTES = size_t{2} << 20;
 
 class Reserved {
  public:
@@ -26,16 +29,19 @@ class Reserved {
   Reserved(const Reserved&) = delete;
   Reserved& operator=(const Reserved&) = delete;
   ~Reserved() {
-    if (data_ != nullptr) munmap(data_, bytes_);
+    if (mapped_ != nullptr) munmap(mapped_, mapped_bytes_);
   }
 
   void reserve(size_t bytes) {
     WARMPATH_CHECK(data_ == nullptr && bytes > 0);
     bytes_ = bytes;
-    void* place = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    WARMPATH_CHECK(place != MAP_FAILED);
-    data_ = place;
+    mapped_bytes_ = bytes < HUGE_BYTES_MIN ? bytes : bytes + HUGE_PAGE_BYTES;
+    mapped_ = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    WARMPATH_CHECK(mapped_ != MAP_FAILED);
+    auto start = reinterpret_cast<uintptr_t>(mapped_);
+    if (bytes >= HUGE_BYTES_MIN) start = (start + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1);
+    data_ = reinterpret_cast<void*>(start);
   }
 
   // Ask for huge pages on the first `bytes` of the range.
@@ -60,6 +66,8 @@ class Reserved {
   }
 
  private:
+  void* mapped_ = nullptr;
+  size_t mapped_bytes_ = 0;
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };

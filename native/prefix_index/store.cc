@@ -55,8 +55,11 @@ void PrefixIndex::store(uint32_t slot, Place parent, uint64_t root, const uint64
     stats_.blocks_stored++;
     if (is_awaited) {
       announced_.push_back(hash);
-    } else if (pending_.is_building && at.run == pending_.run && at.offset + 1 == pending_.built) {
-      i += build_on(&at, &key, hashes + i + 1, tokens + i + 1, count - i - 1);
+    } else if (at.run == pending_.run && at.offset + 1 == pending_.to) {
+      const uint32_t next = i + 1;
+      i += pending_.is_building
+               ? build_on(&at, &key, hashes + next, tokens + next, count - next)
+               : cover_on(slot, &at, &key, hashes + next, tokens + next, count - next);
     }
   }
   flush();
@@ -130,8 +133,42 @@ void PrefixIndex::append(uint64_t key, uint64_t hash) {
     return;
   }
   pending_.to = pending_.built;
-  engine_map_.insert(hash, ref_of(pending_.run, offset));
+  enter(hash, ref_of(pending_.run, offset));
   stats_.distinct_blocks++;
+}
+
+// A new entry. From the first hash on that two blocks share (a node that lies, or hashes that
+// collide), the place where a hash is expected does not prove that it is nowhere else.
+void PrefixIndex::enter(uint64_t hash, uint64_t ref) {
+  if (!has_disputes_) {
+    const auto same = [&](uint64_t other) { return other != ref && hash_at(other) == hash; };
+    has_disputes_ = engine_map_.find(hash, same) != REF_NONE;
+  }
+  engine_map_.insert(hash, ref);
+}
+
+// The other fast part: blocks of one run, under the hashes they have, that the slot does not cover
+// yet. Returns how many.
+uint32_t PrefixIndex::cover_on(uint32_t slot, Place* at, uint64_t* key, const uint64_t* hashes,
+                               const uint64_t* tokens, uint32_t count) {
+  const Run& record = runs_[at->run];
+  if (record.aliases != 0 || has_disputes_) return 0;
+  const uint64_t entry = coverage_.entry(head(at->run), slot);
+  const uint32_t first = at->offset + 1;
+  if (entry != COVER_NONE && (cover_flags(entry) != 0 || cover_cut(entry) > first)) return 0;
+  const uint32_t end = std::min(record.len, first + count);
+  uint32_t offset = first;
+  for (; offset < end; offset++) {
+    const uint64_t hash = hashes[offset - first];
+    const uint64_t next = chain_mix(*key, tokens[offset - first]);
+    if (hash == 0 || arena_.engine(record.base + offset) != hash) break;
+    if (arena_.key(record.base + offset) != next) break;
+    *key = next;
+  }
+  pending_.to = offset;
+  at->offset = offset - 1;
+  stats_.blocks_stored += offset - first;
+  return offset - first;
 }
 
 // The fast part of a store: new blocks behind new blocks. Returns how many went this way; the next
@@ -146,10 +183,16 @@ uint32_t PrefixIndex::build_on(Place* at, uint64_t* key, const uint64_t* hashes,
   for (; offset < end; offset++) {
     const uint32_t i = offset - first;
     if (i + PREFETCH_AHEAD < count) engine_map_.prefetch(hashes[i + PREFETCH_AHEAD]);
-    if (hashes[i] == 0 || !engine_map_.insert_new(hashes[i], ref_of(pending_.run, offset))) break;
+    const uint64_t hash = hashes[i];
+    if (hash == 0) break;
+    if (!engine_map_.insert_new(hash, ref_of(pending_.run, offset))) {
+      const auto same = [&](uint64_t ref) { return hash_at(ref) == hash; };
+      if (engine_map_.find(hash, same) != REF_NONE) break;
+      engine_map_.insert(hash, ref_of(pending_.run, offset));
+    }
     *key = chain_mix(*key, tokens[i]);
     arena_.set_key(record.base + offset, *key);
-    arena_.engine(record.base + offset) = hashes[i];
+    arena_.engine(record.base + offset) = hash;
     // The next insert may look at this block, if their hashes are equal.
     record.len = offset + 1;
   }
@@ -212,7 +255,7 @@ void PrefixIndex::hold_existing(uint32_t slot, Place at, uint64_t hash) {
   if (runs_[at.run].aliases == 0 && (primary == hash || primary == 0)) {
     if (primary == 0) {
       primary = hash;
-      engine_map_.insert(hash, block);
+      enter(hash, block);
       stats_.distinct_blocks++;
     }
     if (pending_.run == at.run && pending_.to == at.offset) {
@@ -230,7 +273,7 @@ void PrefixIndex::hold_existing(uint32_t slot, Place at, uint64_t hash) {
     alias = copies_.alias(alias).next;
   if (alias == ALIAS_NONE && primary == 0) {
     primary = hash;
-    engine_map_.insert(hash, block);
+    enter(hash, block);
     if (!is_named) stats_.distinct_blocks++;
   }
   if (primary == hash) {
@@ -244,7 +287,7 @@ void PrefixIndex::hold_existing(uint32_t slot, Place at, uint64_t hash) {
   if (alias == ALIAS_NONE) {
     alias = copies_.add_alias(hash, block);
     runs_[at.run].aliases++;
-    engine_map_.insert(hash, REF_ALIAS | alias);
+    enter(hash, REF_ALIAS | alias);
   }
   hold_alias(slot, at, alias);
 }

@@ -18,7 +18,8 @@ void PrefixIndex::verify() {
     WARMPATH_CHECK(own_load(owner.version) % 2 == 0 && owner.run == run);
     WARMPATH_CHECK(owner.base() == runs_[run].base && len > 0 && len <= runs_[run].room);
     WARMPATH_CHECK(own_load(owner.key) == arena_.key(runs_[run].base));
-    WARMPATH_CHECK(own_load(owner.tail) == arena_.key(runs_[run].base + len - 1));
+    const uint64_t tail = own_load(owner.tail);
+    WARMPATH_CHECK(tail == KEY_EMPTY || tail == arena_.key(runs_[run].base + len - 1));
     WARMPATH_CHECK(heads_.find(own_load(owner.key)) == &owner);
     uint32_t end = coverage_.end(owner);
     if (runs_[run].fork_end > end) end = runs_[run].fork_end;
