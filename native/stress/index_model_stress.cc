@@ -1,6 +1,7 @@
-// The index against a plain model, a million random operations and more:
+// The index against a plain model, on one thread: random walks until the time is over, or until
+// so many operations are done.
 //
-//   index_model [operations] [seed] [break]
+//   index_model_stress SECONDS [SEED] [OPERATIONS] [BREAK]
 //
 // After every operation the number of held blocks and a lookup are compared, after some the
 // invariants are checked; the first difference ends the process with the seed of its walk. `break`
@@ -9,6 +10,7 @@
 // Walks are shaped: alphabets of 1 to 3 tokens, chains of up to 80 blocks, some walks full of
 // holes, some of forks, some with nodes that lie about hashes. One index serves some walks, so that
 // memory is used again; after each walk nothing may be left.
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -171,7 +173,7 @@ class Walk {
 };
 
 int fail(const char* what, uint64_t seed, uint32_t step) {
-  std::fprintf(stderr, "index_model: %s in walk %llu at step %u\n", what,
+  std::fprintf(stderr, "index_model_stress: %s in walk %llu at step %u\n", what,
                static_cast<unsigned long long>(seed), step);
   return 1;
 }
@@ -179,9 +181,11 @@ int fail(const char* what, uint64_t seed, uint32_t step) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const uint64_t operations = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000000;
+  const double seconds = argc > 1 ? std::atof(argv[1]) : 10;
   uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
-  const int broken = argc > 3 ? std::atoi(argv[3]) : 0;
+  const uint64_t operations_max = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : ~uint64_t{0};
+  const int broken = argc > 4 ? std::atoi(argv[4]) : 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   warmpath::chain_seed_set(1);
   auto index = std::make_unique<PrefixIndex>(BLOCK, uint64_t{1} << 26, warmpath::OrphanLimits{});
   double stats[warmpath::STATS_COUNT];
@@ -189,7 +193,9 @@ int main(int argc, char** argv) {
   double orphans = 0;
   double copies = 0;
   double aliases = 0;
-  for (uint64_t done = 0; done < operations; done += STEPS_A_WALK, seed++) {
+  uint64_t operations = 0;
+  for (; operations < operations_max && std::chrono::steady_clock::now() < end; seed++) {
+    operations += STEPS_A_WALK;
     // What one walk leaves (ids, free space, marks) is the start of the next; then afresh.
     if (seed % WALKS_AN_INDEX == 0) {
       index = std::make_unique<PrefixIndex>(BLOCK, uint64_t{1} << 26, warmpath::OrphanLimits{});
