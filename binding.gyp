@@ -90,6 +90,34 @@
             "bench/load_client/results.cc",
             "bench/load_client/socket.cc"
           ]
+        },
+        {
+          "target_name": "index_replay",
+          "type": "executable",
+          "product_extension": "",
+          "sources": [
+            "bench/index_replay/churn.cc",
+            "bench/index_replay/lookup.cc",
+            "bench/index_replay/main.cc",
+            "bench/index_replay/trace.cc",
+            "native/chain_hash/chain_hash.cc",
+            "native/prefix_index/batch.cc",
+            "native/prefix_index/block_arena.cc",
+            "native/prefix_index/coverage.cc",
+            "native/prefix_index/engine_map.cc",
+            "native/prefix_index/head_table.cc",
+            "native/prefix_index/hold.cc",
+            "native/prefix_index/match.cc",
+            "native/prefix_index/merge.cc",
+            "native/prefix_index/orphans.cc",
+            "native/prefix_index/remove.cc",
+            "native/prefix_index/store.cc",
+            "native/prefix_index/verify.cc"
+          ],
+          "include_dirs": [
+            "bench",
+            "<!(node -p \"require('path').dirname(require.resolve('xxhash-addon/package.json'))\")/xxHash"
+          ]
         }
       ]
     }]

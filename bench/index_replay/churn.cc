@@ -56,8 +56,8 @@ ChurnResult churn_flat(const Trace& trace, uint64_t places) {
 }
 
 ChurnResult churn_index(const Trace& trace, uint64_t bytes_max) {
-  auto index = std::make_unique<warmpath::PrefixIndex>(BLOCK_SIZE, bytes_max,
-                                                       warmpath::OrphanLimits{});
+  auto index =
+      std::make_unique<warmpath::PrefixIndex>(BLOCK_SIZE, bytes_max, warmpath::OrphanLimits{});
   auto out = std::make_unique<Outputs>();
   ChurnResult result;
   const double start = cpu_seconds();

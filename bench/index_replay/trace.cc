@@ -77,13 +77,15 @@ class NodeCache {
   std::unordered_map<uint64_t, uint32_t> places_;
 };
 
-uint64_t engine_hash(uint64_t key) { return warmpath::scramble(key ^ 0x656e67696e65u); }
+uint64_t engine_hash(uint64_t key) {
+  return warmpath::scramble(key ^ 0x656e67696e65u);
+}
 
 // Writes one step: what the node evicts for the new blocks, and their store.
 void add_step(Trace* trace, const TraceOptions& options, NodeCache* node, uint32_t slot,
               const uint64_t* blocks, const uint64_t* hashes, uint32_t from, uint32_t to) {
-  Step step = {slot, 0, to - from, trace->keys.size(), trace->words.size(), 0,
-               trace->tokens.size(), 0};
+  Step step = {slot, 0, to - from, trace->keys.size(), trace->words.size(), 0, trace->tokens.size(),
+               0};
   for (uint32_t i = from; i < to; i++) {
     uint64_t gone = 0;
     if (node->is_full() && node->evict(&gone)) {

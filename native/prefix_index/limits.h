@@ -25,8 +25,8 @@ constexpr uint64_t ORPHAN_AGE_OPS_MAX = uint64_t{1} << 22;
 // Stores stop at 1 - 1/32 of the byte budget: removals may still need memory (bitmaps of holes).
 constexpr uint64_t BUDGET_RESERVE_SHARE = 32;
 
-// Reads of one lookup that met a change before it settles for an answer whose runs are each
-// right, but not all of the same moment.
+// Times that a lookup starts again because the writer changed what it had read; then the first run
+// alone answers, so that a lookup ends whatever the writer does.
 constexpr uint32_t MATCH_TRIES_MAX = 8;
 
 }  // namespace warmpath

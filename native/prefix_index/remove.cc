@@ -24,11 +24,10 @@ void PrefixIndex::remove(uint32_t slot, uint64_t hash) {
   const Place hint = state.next_removed;
   uint64_t ref = REF_NONE;
   const Run& expected = runs_[hint.run];
-  if (hint.offset < expected.len && arena_.engine(expected.base + hint.offset) == hash &&
-      holds(slot, ref_of(hint.run, hint.offset))) {
+  if (hint.offset < expected.len && arena_.engine(expected.base + hint.offset) == hash) {
     ref = ref_of(hint.run, hint.offset);
   }
-  if (ref == REF_NONE) ref = find_held(slot, hash);
+  if (ref == REF_NONE || !holds(slot, ref)) ref = find_held(slot, hash);
   if (ref == REF_NONE) {
     if (!orphans_.remove(hash, slot)) stats_.unknown_removals++;
     return;

@@ -78,9 +78,10 @@ bool PrefixIndex::step(uint32_t slot, Place* at, uint64_t key, uint64_t hash, ui
     }
     flush();
   }
+  // Run 0, which no block is in, has the length 0.
+  const Run& here = runs_[at->run];
   const uint32_t next = at->offset + 1;
-  if (at->run != RUN_NONE && next < runs_[at->run].len &&
-      arena_.key(runs_[at->run].base + next) == key) {
+  if (next < here.len && arena_.key(here.base + next) == key) {
     at->offset = next;
   } else {
     const Head* found = heads_.find(key);

@@ -50,11 +50,11 @@ struct Shape {
 
 class Walk {
  public:
-  Walk(uint64_t seed, PrefixIndex& index, int broken)
-      : random_{seed}, index_(index), broken_(broken) {
+  Walk(uint64_t seed, PrefixIndex& index, int broken) : random_{seed}, index_(index) {
     const uint32_t store_max = random_(4) == 0 ? 60 : 8;
     shape_ = {1 + random_(3), 1 + random_(store_max), 1 + random_(20),
               random_(2) * 5, 2 + random_(6),         random_(2) == 0};
+    broken_ = broken;
   }
 
   void step() {
