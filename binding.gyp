@@ -1,6 +1,7 @@
 {
-  # One addon for the gateway, and (Linux) the two executables of the benches. `sanitize` is
-  # set by build_native.mjs from WARMPATH_SANITIZE: address, or empty.
+  # One addon for the gateway; on Linux a second one for the model cache with its supervisor, and
+  # the executables of the benches. `sanitize` is set by build_native.mjs from WARMPATH_SANITIZE:
+  # address, or empty.
   "variables": {
     "sanitize%": "",
     # The published package carries no bench/: nothing to build there.
@@ -64,6 +65,27 @@
     }
   ],
   "conditions": [
+    ["OS=='linux'", {
+      "targets": [
+        {
+          "target_name": "warmpath_model_cache",
+          "sources": [
+            "native/model_cache/binding.cc",
+            "native/model_cache/binding_chunks.cc",
+            "native/model_cache/binding_events.cc",
+            "native/model_cache/chunk_copy.cc",
+            "native/model_cache/events.cc",
+            "native/model_cache/store.cc",
+            "native/model_cache/whole_io.cc"
+          ],
+          "include_dirs": [
+            "<!(node -p \"require('node-addon-api').include_dir\")",
+            "<!(node -p \"require('path').dirname(require.resolve('xxhash-addon/package.json'))\")/xxHash"
+          ],
+          "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"]
+        }
+      ]
+    }],
     ["OS=='linux' and has_bench==1", {
       "targets": [
         {

@@ -1,22 +1,11 @@
 /**
  * Loads the native addon once per thread. The file lies at the package's root in
- * `build/Release`, the same distance from `src/native`, `dist/native` and `dist-tools/src/native`
- * being unknown, so the root is found by walking up to `binding.gyp`.
+ * `build/Release`.
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
-
-/** Directory that holds `package.json` and `binding.gyp` of this package. */
-export function packageRoot(): string {
-  let folder = import.meta.dirname
-  while (!existsSync(path.join(folder, 'binding.gyp'))) {
-    const parent = path.dirname(folder)
-    if (parent === folder) throw new Error('package root not found: binding.gyp is missing')
-    folder = parent
-  }
-  return folder
-}
+import { packageRoot } from './package_root.ts'
 
 const file = path.join(packageRoot(), 'build/Release/warmpath.node')
 if (!existsSync(file)) {

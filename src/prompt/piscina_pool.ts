@@ -13,7 +13,7 @@
  */
 import path from 'node:path'
 import type { Piscina } from 'piscina'
-import { packageRoot } from '../native/addon.ts'
+import { packageRoot } from '../native/package_root.ts'
 import type {
   TokenIdsTask,
   TokenOutcome,

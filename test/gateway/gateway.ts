@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { vi } from 'vitest'
-import { packageRoot } from '../../src/native/addon.ts'
+import { packageRoot } from '../../src/native/package_root.ts'
 
 export interface Gateway {
   /** Origin of the data port. */

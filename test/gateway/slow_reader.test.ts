@@ -10,7 +10,7 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { packageRoot } from '../../src/native/addon.ts'
+import { packageRoot } from '../../src/native/package_root.ts'
 import type { Gateway } from './gateway.ts'
 import { healthy, startGateway, until } from './gateway.ts'
 

@@ -2,9 +2,9 @@
 import { Worker } from 'node:worker_threads'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { packageRoot } from '../../src/native/addon.ts'
 import { SLOTS_MAX } from '../../src/native/limits.ts'
 import { LOAD_WORDS, loadTable } from '../../src/native/load_table.ts'
+import { packageRoot } from '../../src/native/package_root.ts'
 import { LoadModel } from '../model/load_table.ts'
 
 const SLOTS = 3

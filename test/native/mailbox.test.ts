@@ -2,7 +2,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, it } from 'vitest'
-import { packageRoot } from '../../src/native/addon.ts'
 import {
   closeMailbox,
   MAIL_LOST,
@@ -11,6 +10,7 @@ import {
   openMailbox,
   postMail,
 } from '../../src/native/mailbox.ts'
+import { packageRoot } from '../../src/native/package_root.ts'
 
 /** Messages that fit into one box; the same number as in native/mailbox/mailbox.h. */
 const MAIL_ITEMS_MAX = 4096

@@ -3,9 +3,9 @@
  * blocks with names, so that tests speak of (chain, block) and not of hashes and tokens.
  */
 
-import { packageRoot } from '../../../src/native/addon.ts'
 import { chainKeys, chainRoot } from '../../../src/native/chain_hash.ts'
 import { SLOTS_MAX } from '../../../src/native/limits.ts'
+import { packageRoot } from '../../../src/native/package_root.ts'
 import { PrefixIndex } from '../../../src/native/prefix_index.ts'
 import { KvEventFeed, type SourceReport } from '../../../src/nodes/kv_events/feed.ts'
 import type { KvFeedReport, KvSubscription } from '../../../src/nodes/kv_feed.ts'

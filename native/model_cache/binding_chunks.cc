@@ -1,0 +1,106 @@
+// Chunks, the store's files and the change into the supervisor, for JavaScript; the face is
+// src/native/model_chunks.ts. Results below 0 are negative errno.
+#include <napi.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "model_cache/bindings.h"
+#include "model_cache/chunk_copy.h"
+#include "model_cache/store.h"
+#include "seam.h"
+
+namespace warmpath::model_cache {
+
+namespace {
+
+int descriptor(napi_env env, napi_value value) {
+  return static_cast<int>(seam::u32(env, value));
+}
+
+napi_value threads(napi_env env, napi_callback_info info) {
+  const seam::Arguments<1> in(env, info);
+  chunk_threads(seam::u32(env, in[0]));
+  return nullptr;
+}
+
+napi_value copy(napi_env env, napi_callback_info info) {
+  const seam::Arguments<5> in(env, info);
+  return seam::boolean(env, chunk_submit({.token = seam::u32(env, in[0]),
+                                          .from = descriptor(env, in[1]),
+                                          .to = descriptor(env, in[2]),
+                                          .length = seam::u32(env, in[4]),
+                                          .offset = seam::position(env, in[3])}));
+}
+
+napi_value hash(napi_env env, napi_callback_info info) {
+  const seam::Arguments<4> in(env, info);
+  return seam::boolean(env, chunk_submit({.token = seam::u32(env, in[0]),
+                                          .from = descriptor(env, in[1]),
+                                          .to = -1,
+                                          .length = seam::u32(env, in[3]),
+                                          .offset = seam::position(env, in[2])}));
+}
+
+napi_value make(napi_env env, napi_callback_info info) {
+  const seam::Arguments<1> in(env, info);
+  return seam::number(env, store_make(seam::position(env, in[0])));
+}
+
+napi_value create(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  const std::string name = text_of(env, in[1]);
+  return seam::number(
+      env, store_create(descriptor(env, in[0]), name.c_str(), seam::position(env, in[2])));
+}
+
+napi_value seal(napi_env env, napi_callback_info info) {
+  const seam::Arguments<2> in(env, info);
+  return seam::number(env, store_seal(descriptor(env, in[0]), text_of(env, in[1]).c_str()));
+}
+
+napi_value unlink_file(napi_env env, napi_callback_info info) {
+  const seam::Arguments<2> in(env, info);
+  return seam::number(env, store_unlink(descriptor(env, in[0]), text_of(env, in[1]).c_str()));
+}
+
+napi_value is_idle(napi_env env, napi_callback_info info) {
+  const seam::Arguments<1> in(env, info);
+  return seam::number(env, store_is_idle(descriptor(env, in[0])));
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (std::string& text : texts) out.push_back(text.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+// The process becomes another program; only a failure returns.
+napi_value execute(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  const std::string file = text_of(env, in[0]);
+  std::vector<std::string> words = texts_of(env, in[1]);
+  std::vector<std::string> variables = texts_of(env, in[2]);
+  // Node ignores SIGPIPE, and an ignored signal would stay ignored over execve.
+  (void)signal(SIGPIPE, SIG_DFL);
+  execve(file.c_str(), pointers(words).data(), pointers(variables).data());
+  return seam::number(env, -errno);
+}
+
+}  // namespace
+
+void register_chunks(napi_env env, napi_value exports) {
+  seam::export_function(env, exports, "chunkThreads", threads);
+  seam::export_function(env, exports, "chunkCopy", copy);
+  seam::export_function(env, exports, "chunkHash", hash);
+  seam::export_function(env, exports, "storeMake", make);
+  seam::export_function(env, exports, "storeCreate", create);
+  seam::export_function(env, exports, "storeSeal", seal);
+  seam::export_function(env, exports, "storeUnlink", unlink_file);
+  seam::export_function(env, exports, "storeIsIdle", is_idle);
+  seam::export_function(env, exports, "execute", execute);
+}
+
+}  // namespace warmpath::model_cache

@@ -1,0 +1,29 @@
+// Files of the store: a private tmpfs on which whole model files lie in huge pages.
+//
+//   create: open O_EXCL, ftruncate, fallocate (admission: ENOSPC before a byte moves)
+//   fill:   pwrite of 4 MiB chunks (chunk_copy, receiver)
+//   seal:   read-only fd, mode 0444, immutable       from here on nobody can write
+//   unlink: immutable off, unlink                    memory returns with the last reader
+//
+// `huge=within_size` gives huge pages to a file whose size was set before it is written, and
+// leaves small files small; it does not depend on the machine's shmem_enabled. The mount is
+// detached: it has no path, shows in no mountinfo and goes with its last descriptor or reader.
+//
+// The lease probe tells whether anybody but us reads or maps a sealed file: a write lease is
+// granted only when our one read-only description is the only one. It is wrong when this process
+// opens the file a second time (a dup is fine), hence one descriptor a file.
+#pragma once
+
+#include <cstdint>
+
+namespace warmpath::model_cache {
+
+// All return a descriptor or 0, or a negative errno.
+int store_make(std::uint64_t bytes);
+int store_create(int folder, const char* name, std::uint64_t size);
+int store_seal(int folder, const char* name);
+int store_unlink(int folder, const char* name);
+// 1: nobody else has it open or mapped, 0: somebody has.
+int store_is_idle(int file);
+
+}  // namespace warmpath::model_cache

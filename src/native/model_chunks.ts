@@ -1,0 +1,132 @@
+/**
+ * Chunks of model files, copied and hashed by native threads, and the files of the store. See
+ * native/model_cache/chunk_copy.h and store.h.
+ *
+ * Everything works on plain descriptors. A hash is xxh3-128 in canonical bytes: its hex is what
+ * travels in headers. Errors have a `code`: `TRUNCATED` when the source ends early, else the name
+ * of the errno.
+ */
+import {
+  answered,
+  checkBytes,
+  checkDescriptor,
+  checked,
+  modelCacheAddon,
+  nativeError,
+} from './model_cache_addon.ts'
+
+/** Bytes of a chunk: the unit of copying, hashing, sending and of the bitmap. */
+export const CHUNK_BYTES_MAX = 4 * 1024 * 1024
+export const HASH_BYTES = 16
+/** Threads that copy; each can be held by a source that hangs. */
+export const CHUNK_THREADS_MAX = 64
+
+interface ChunkAddon {
+  chunkThreads(count: number): void
+  chunkCopy(token: number, from: number, to: number, offset: number, length: number): boolean
+  chunkHash(token: number, from: number, offset: number, length: number): boolean
+  storeMake(bytes: number): number
+  storeCreate(folder: number, name: string, size: number): number
+  storeSeal(folder: number, name: string): number
+  storeUnlink(folder: number, name: string): number
+  storeIsIdle(file: number): number
+  execute(file: string, words: readonly string[], variables: readonly string[]): number
+}
+
+// Decode boundary: the addon's exports are declared here and in no other place.
+const native = (): ChunkAddon => modelCacheAddon() as ChunkAddon
+
+export interface ChunkCopy {
+  readonly from: number
+  readonly to: number
+  /** The same in both files. */
+  readonly offset: number
+  readonly length: number
+}
+
+function checkChunk(offset: number, length: number): void {
+  checkBytes(offset, 'offset')
+  if (Number.isInteger(length) && length >= 0 && length <= CHUNK_BYTES_MAX) return
+  throw new TypeError(`length must be 0 to ${CHUNK_BYTES_MAX} bytes, got ${length}`)
+}
+
+function checkName(name: string): void {
+  if (/^[^/\0]{1,255}$/.test(name) && name !== '.' && name !== '..') return
+  throw new TypeError(`a store file's name is one path component, got ${JSON.stringify(name)}`)
+}
+
+/** Lets so many threads copy at once; the pool grows and never shrinks. */
+export function setChunkThreads(count: number): void {
+  if (!(Number.isInteger(count) && count >= 1 && count <= CHUNK_THREADS_MAX)) {
+    throw new TypeError(`count must be 1 to ${CHUNK_THREADS_MAX}, got ${count}`)
+  }
+  native().chunkThreads(count)
+}
+
+/** Copies one chunk and returns the hash of what was copied. */
+export async function copyChunk({ from, to, offset, length }: ChunkCopy): Promise<Buffer> {
+  checkDescriptor(from, 'from')
+  checkDescriptor(to, 'to')
+  checkChunk(offset, length)
+  const addon = native()
+  const event = await answered(token => addon.chunkCopy(token, from, to, offset, length))
+  if (event.error < 0) throw nativeError(event.error, 'copying a chunk')
+  return event.bytes.subarray(0, HASH_BYTES)
+}
+
+/** The hash of `length` bytes at `offset`. */
+export async function hashChunk(file: number, offset: number, length: number): Promise<Buffer> {
+  checkDescriptor(file, 'file')
+  checkChunk(offset, length)
+  const addon = native()
+  const event = await answered(token => addon.chunkHash(token, file, offset, length))
+  if (event.error < 0) throw nativeError(event.error, 'hashing a chunk')
+  return event.bytes.subarray(0, HASH_BYTES)
+}
+
+/** Makes a private tmpfs without a path and returns the descriptor of its root (O_PATH). */
+export function makeStore(bytes: number): number {
+  checkBytes(bytes, 'bytes')
+  if (bytes === 0) throw new TypeError('a store needs at least one byte')
+  return checked(native().storeMake(bytes), 'making the store')
+}
+
+/** A new file of full size whose memory is reserved, open for writing. ENOSPC: does not fit. */
+export function createStoreFile(folder: number, name: string, size: number): number {
+  checkDescriptor(folder, 'folder')
+  checkName(name)
+  checkBytes(size, 'size')
+  return checked(native().storeCreate(folder, name, size), `creating ${name} in the store`)
+}
+
+/** Makes a whole file read-only; returns its one reading descriptor. Close the writing one first. */
+export function sealStoreFile(folder: number, name: string): number {
+  checkDescriptor(folder, 'folder')
+  checkName(name)
+  return checked(native().storeSeal(folder, name), `sealing ${name} in the store`)
+}
+
+/** Memory returns when its last reader has gone. */
+export function unlinkStoreFile(folder: number, name: string): void {
+  checkDescriptor(folder, 'folder')
+  checkName(name)
+  checked(native().storeUnlink(folder, name), `unlinking ${name} in the store`)
+}
+
+/** Whether nobody but this descriptor has the sealed file open or mapped. */
+export function isStoreFileIdle(file: number): boolean {
+  checkDescriptor(file, 'file')
+  return checked(native().storeIsIdle(file), 'probing a store file') === 1
+}
+
+/** The process becomes another program; returns only by an error. */
+export function execute(
+  file: string,
+  words: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): never {
+  const variables = Object.entries(environment).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${value}`],
+  )
+  throw nativeError(native().execute(file, [file, ...words], variables), `starting ${file}`)
+}
