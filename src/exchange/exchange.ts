@@ -40,7 +40,6 @@ import { hasElsewhere, isQueueFull, outcomeOf, STATUS_BODY_BYTES_MAX } from './r
 import type { ExchangeRequest } from './request.ts'
 import type { ExchangeThread } from './thread.ts'
 import { upstreamHeaders } from './upstream_headers.ts'
-import { Tail } from './usage.ts'
 
 type State = 'keying' | 'placing' | 'waiting' | 'asking' | 'relaying' | 'finished'
 
@@ -84,7 +83,6 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
   #refusal: Buffer[] | null = null
   #refusalBytes = 0
   #log: ResponseLog | null = null
-  readonly #tail = new Tail()
   #sawDone = false
   #stopKeying: (() => void) | null = null
   #waiter: Waiter | null = null
@@ -123,9 +121,11 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     if (this.#state !== 'keying') return
     this.#stopKeying = null
     if (keys !== null) {
-      const skipsCache = skipsPrefixCache(this.request.body, this.request.endpoint.promptKind)
-      this.facts.promptTokens = keys.promptTokens
-      this.#route = { ...this.#route, prompt: keys, promptTokens: keys.promptTokens, skipsCache }
+      const { model, body, endpoint } = this.request
+      const { promptTokens } = keys
+      const skipsCache = skipsPrefixCache(body, endpoint.promptKind)
+      this.facts.promptTokens = promptTokens
+      this.#route = { model, prompt: keys, promptTokens, skipsCache }
     }
     this.#place()
   }
@@ -203,7 +203,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     const now = this.#thread.now()
     this.deadlineMs = now + this.#thread.timeouts.betweenBytesMs
     if (log.kind === 'sse') this.#thread.recorder.read(this.facts, now)
-    this.#tail.push(chunk)
+    this.facts.tail.push(chunk)
     const flags = log.append(chunk)
     if ((flags & EVENT_TERMINAL) === 0) return
     if ((flags & EVENT_DONE) !== 0) this.#sawDone = true
@@ -390,7 +390,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
       log.end(endOf(reason, fault))
       log.close()
     }
-    this.#thread.recorder.finish(this.facts, reason, this.#tail)
+    this.#thread.recorder.finish(this.facts, reason)
   }
 }
 

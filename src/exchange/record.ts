@@ -1,13 +1,19 @@
 /**
  * What an exchange leaves behind: counters, histograms and one log line, all written by `finish`.
  *
+ *     finish(facts) ──► held until the end of this turn of the event loop ──► written, all at once
+ *
+ * They are written after the turn's last bytes have left for the clients, who do not wait for our
+ * books; and all of a turn's together, when the code for them is warm: 64 at a time cost about half
+ * of what 64 single ones do. The end of the process, and whoever asks, settles them (`settle`).
+ *
  * Times are milliseconds of the thread's monotonic clock; 0 means "not reached". Nothing here is
  * done per chunk or per event.
  */
 
 import type { ErrorCode } from '../errors.ts'
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
-import { logExchange, roundMs } from '../observe/exchange_log.ts'
+import { logExchange } from '../observe/exchange_log.ts'
 import type { ThreadLog } from '../observe/log.ts'
 import type { Endpoint, FinishReason } from '../observe/metrics/labels.ts'
 import {
@@ -25,7 +31,7 @@ import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import type { RetryCause } from '../routing/retry_budget.ts'
 import type { Placement } from '../routing/router.ts'
 import type { ExchangeRequest } from './request.ts'
-import type { Tail } from './usage.ts'
+import { Tail } from './usage.ts'
 
 /** What is known of one exchange; every field is set in the constructor, in one order. */
 export class ExchangeFacts {
@@ -45,6 +51,10 @@ export class ExchangeFacts {
   /** When the stream was last read from. */
   lastReadMs = 0
   placement: Placement | null = null
+  /** Set by `finish`. */
+  endedMs = 0
+  reason: FinishReason = 'complete'
+  readonly tail = new Tail()
 
   constructor(request: ExchangeRequest, startedMs: number) {
     this.request = request
@@ -64,6 +74,9 @@ export class Recorder {
   readonly #metrics: ThreadMetrics
   readonly #log: ThreadLog
   readonly #now: () => number
+  /** Ended in this turn, and not yet in the books. */
+  readonly #ended: ExchangeFacts[] = []
+  readonly #settleNow = (): void => this.settle()
   #running = 0
 
   constructor(metrics: ThreadMetrics, log: ThreadLog, now: () => number) {
@@ -119,13 +132,27 @@ export class Recorder {
     facts.lastReadMs = nowMs
   }
 
-  finish(facts: ExchangeFacts, ended: FinishReason, tail: Tail): void {
+  /** Takes an exchange that has ended; its books are written at the end of this turn. */
+  finish(facts: ExchangeFacts, ended: FinishReason): void {
     // A node's own error that was relayed to its end is complete for its reader only.
-    const reason = ended === 'complete' && facts.status >= 400 ? 'node_error' : ended
+    facts.reason = ended === 'complete' && facts.status >= 400 ? 'node_error' : ended
+    facts.endedMs = this.#now()
+    this.#metrics.set(G.exchanges, --this.#running)
+    if (this.#ended.push(facts) === 1) setImmediate(this.#settleNow)
+  }
+
+  /** Writes the books of all exchanges that have ended so far. */
+  settle(): void {
+    const ended = this.#ended
+    for (const facts of ended) this.#write(facts)
+    ended.length = 0
+  }
+
+  #write(facts: ExchangeFacts): void {
     const metrics = this.#metrics
     const { endpoint } = facts.request
-    const totalMs = this.#now() - facts.startedMs
-    metrics.set(G.exchanges, --this.#running)
+    const { reason } = facts
+    const totalMs = facts.endedMs - facts.startedMs
     metrics.countRequest(ENDPOINT[endpoint.name], facts.status)
     metrics.addFor(M.finishes, FINISH[reason], 1)
     metrics.add(M.responseBytes, facts.bytes)
@@ -133,8 +160,7 @@ export class Recorder {
     metrics.observe(H.requestSeconds, totalMs / 1000)
     if (facts.queuedMs > 0) metrics.observe(H.queueSeconds, facts.queuedMs / 1000)
     if (facts.dispatchedMs > 0) {
-      const upstreamMs = facts.startedMs + totalMs - facts.dispatchedMs
-      metrics.observe(H.upstreamSeconds, upstreamMs / 1000)
+      metrics.observe(H.upstreamSeconds, (facts.endedMs - facts.dispatchedMs) / 1000)
       metrics.observe(H.overheadSeconds, overheadMs(facts) / 1000)
     }
     if (facts.firstByteMs > 0) {
@@ -142,7 +168,7 @@ export class Recorder {
     }
     if (reason === 'client_gone') this.#countAbort(facts)
     if (reason === 'slow_reader') metrics.add(M.slowReadersCut, 1)
-    this.#finishUsage(facts, reason, tail, totalMs)
+    this.#writeUsage(facts, totalMs)
   }
 
   #countAbort(facts: ExchangeFacts): void {
@@ -150,9 +176,9 @@ export class Recorder {
     this.#metrics.addFor(M.aborts, ABORT[phase], 1)
   }
 
-  #finishUsage(facts: ExchangeFacts, reason: FinishReason, tail: Tail, totalMs: number): void {
-    const { request, placement } = facts
-    const usage = facts.firstByteMs > 0 ? tail.usage() : null
+  #writeUsage(facts: ExchangeFacts, totalMs: number): void {
+    const { request, placement, reason } = facts
+    const usage = facts.firstByteMs > 0 ? facts.tail.usage() : null
     if (usage !== null) {
       this.#metrics.add(M.reportedPromptTokens, usage.promptTokens)
       this.#metrics.add(M.reportedCompletionTokens, usage.outputTokens)
@@ -174,10 +200,10 @@ export class Recorder {
       predicted_cached: placement?.predictedTokens ?? null,
       index_cached: placement?.indexTokens ?? null,
       reported_cached: isCachedKnown ? usage.cachedTokens : null,
-      ttft_ms: facts.firstByteMs > 0 ? roundMs(facts.firstByteMs - facts.startedMs) : null,
-      total_ms: roundMs(totalMs),
-      queue_ms: roundMs(facts.queuedMs),
-      overhead_ms: facts.dispatchedMs > 0 ? roundMs(overheadMs(facts)) : 0,
+      ttft_ms: facts.firstByteMs > 0 ? facts.firstByteMs - facts.startedMs : null,
+      total_ms: totalMs,
+      queue_ms: facts.queuedMs,
+      overhead_ms: facts.dispatchedMs > 0 ? overheadMs(facts) : 0,
       retries: facts.retries,
       request_bytes: request.bytes.length,
       response_bytes: facts.bytes,

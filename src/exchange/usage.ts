@@ -2,8 +2,9 @@
  * Reads the engine's token counts out of the last bytes of a reply, once an exchange.
  *
  * A stream carries `usage` in its last chunk or two before `[DONE]`, a plain reply near its end;
- * so the last occurrence of the key within the last pieces is looked for and parsed alone. Each
- * API counts differently (observed on vLLM 0.32):
+ * so the last occurrence of the key within the last pieces is looked for, and its numbers are read
+ * off the bytes: a decoded object costs four times as much and is thrown away at once. Each API
+ * counts differently (observed on vLLM 0.32):
  *
  * | API | prompt tokens | cached |
  * | --- | --- | --- |
@@ -23,6 +24,33 @@ const KEY = Buffer.from('"usage":')
 const OPEN = 0x7b
 const CLOSE = 0x7d
 const QUOTE = 0x22
+const COLON = 0x3a
+const SPACE = 0x20
+const ZERO = 0x30
+
+/** The counts that are read, and the place of each in `counts`. */
+const NAMES = [
+  'prompt_tokens',
+  'completion_tokens',
+  'input_tokens',
+  'output_tokens',
+  'cached_tokens',
+  'cache_read_input_tokens',
+].map(name => Buffer.from(name))
+const PROMPT = 0
+const COMPLETION = 1
+const INPUT = 2
+const OUTPUT = 3
+const CACHED = 4
+const CACHE_READ = 5
+/** In `counts`: the member is not there, or is no number. */
+const ABSENT = -1
+/** In `counts`: the member is there and is `null`. */
+const NULL = -2
+/** Details stand one object deeper; what lies below them is not ours. */
+const DEPTH_MAX = 2
+
+const counts = new Float64Array(NAMES.length)
 
 /** Bytes of a reply's end that are kept for reading its usage. */
 const TAIL_BYTES_MAX = 16_384
@@ -53,64 +81,87 @@ export class Tail {
 function readUsage(tail: Buffer): Usage | null {
   let at = tail.lastIndexOf(KEY)
   while (at >= 0) {
-    const start = at + KEY.length
-    const end = objectEnd(tail, start)
-    if (end > 0) return usageOf(tail.toString('utf8', start, end))
+    if (readCounts(tail, at + KEY.length)) return usageOfCounts()
     if (at === 0) return null
     at = tail.lastIndexOf(KEY, at - 1)
   }
   return null
 }
 
-/** Offset after the object that opens at or after `start`, or 0 (`null`, or cut). */
-function objectEnd(bytes: Buffer, start: number): number {
-  let at = start
-  while (bytes[at] === 0x20) at++
-  if (bytes[at] !== OPEN) return 0
+/** Reads the object that opens at `start` into `counts`; false for `null`, or when it was cut. */
+function readCounts(bytes: Buffer, start: number): boolean {
+  counts.fill(ABSENT)
+  let at = skipSpace(bytes, start)
+  if (bytes[at] !== OPEN) return false
   let depth = 0
   for (; at < bytes.length; at++) {
     const byte = bytes[at]
-    // Usage holds names and numbers; a quote inside a name would be strange enough to give up.
-    if (byte === QUOTE) at = bytes.indexOf(QUOTE, at + 1)
-    if (at < 0) return 0
     if (byte === OPEN) depth++
-    else if (byte === CLOSE && --depth === 0) return at + 1
+    else if (byte === CLOSE && --depth === 0) return true
+    if (byte !== QUOTE) continue
+    // Usage holds names and numbers; a quote inside a name would be strange enough to give up.
+    let end = at + 1
+    while (end < bytes.length && bytes[end] !== QUOTE) end++
+    const name = depth <= DEPTH_MAX ? nameAt(bytes, at + 1, end) : -1
+    at = end
+    if (name >= 0) readCount(bytes, end + 1, name)
   }
-  return 0
+  return false
 }
 
-interface RawUsage {
-  prompt_tokens?: number
-  completion_tokens?: number
-  prompt_tokens_details?: { cached_tokens?: number | null } | null
-  input_tokens?: number
-  output_tokens?: number
-  input_tokens_details?: { cached_tokens?: number | null } | null
-  cache_read_input_tokens?: number | null
+function nameAt(bytes: Buffer, start: number, end: number): number {
+  for (let name = 0; name < NAMES.length; name++) {
+    const wanted = NAMES[name] ?? KEY
+    if (wanted.length !== end - start || wanted[0] !== bytes[start]) continue
+    let same = 1
+    while (same < wanted.length && wanted[same] === bytes[start + same]) same++
+    if (same === wanted.length) return name
+  }
+  return -1
 }
 
-function usageOf(text: string): Usage | null {
-  let raw: RawUsage
-  try {
-    // Decode boundary: every field is optional and read as a number only.
-    raw = JSON.parse(text) as RawUsage
-  } catch {
-    return null
+/** The number behind a name's colon, if it is one. */
+function readCount(bytes: Buffer, start: number, name: number): void {
+  let at = skipSpace(bytes, start)
+  if (bytes[at] !== COLON) return
+  at = skipSpace(bytes, at + 1)
+  if (bytes[at] === 0x6e) {
+    counts[name] = NULL
+    return
   }
-  if (typeof raw.prompt_tokens === 'number') {
-    const cachedTokens = raw.prompt_tokens_details?.cached_tokens ?? -1
-    return {
-      promptTokens: raw.prompt_tokens,
-      outputTokens: raw.completion_tokens ?? 0,
-      cachedTokens,
-    }
+  let value = 0
+  const first = at
+  for (; at < bytes.length; at++) {
+    const digit = (bytes[at] ?? 0) - ZERO
+    if (digit < 0 || digit > 9) break
+    value = value * 10 + digit
   }
-  if (typeof raw.input_tokens !== 'number') return null
-  const outputTokens = raw.output_tokens ?? 0
-  if (raw.cache_read_input_tokens !== undefined) {
-    const cachedTokens = raw.cache_read_input_tokens ?? 0
-    return { promptTokens: raw.input_tokens + cachedTokens, outputTokens, cachedTokens }
+  if (at > first) counts[name] = value
+}
+
+function skipSpace(bytes: Buffer, start: number): number {
+  let at = start
+  while (bytes[at] === SPACE) at++
+  return at
+}
+
+function count(name: number, otherwise: number): number {
+  const value = counts[name] ?? ABSENT
+  return value < 0 ? otherwise : value
+}
+
+function usageOfCounts(): Usage | null {
+  const cached = count(CACHED, -1)
+  const prompt = count(PROMPT, -1)
+  if (prompt >= 0) {
+    return { promptTokens: prompt, outputTokens: count(COMPLETION, 0), cachedTokens: cached }
   }
-  const cachedTokens = raw.input_tokens_details?.cached_tokens ?? -1
-  return { promptTokens: raw.input_tokens, outputTokens, cachedTokens }
+  const input = count(INPUT, -1)
+  if (input < 0) return null
+  const outputTokens = count(OUTPUT, 0)
+  if (counts[CACHE_READ] === ABSENT) {
+    return { promptTokens: input, outputTokens, cachedTokens: cached }
+  }
+  const cachedTokens = count(CACHE_READ, 0)
+  return { promptTokens: input + cachedTokens, outputTokens, cachedTokens }
 }

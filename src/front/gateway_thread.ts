@@ -75,6 +75,7 @@ class GatewayThread {
     tell({ kind: 'outcome', outcome }),
   )
   readonly #keying: PromptKeying
+  readonly #recorder: Recorder
   readonly #app: DataApp
   readonly #stopWatching: () => void
   #view: FleetView = EMPTY_FLEET
@@ -116,6 +117,7 @@ class GatewayThread {
       board: this.#board,
     })
     this.#keying = new PromptKeying(this.#metrics, this.#log)
+    this.#recorder = new Recorder(this.#metrics, this.#log, () => performance.now())
     this.#app = new DataApp({
       thread: this.#exchangeThread(),
       access: () => this.#access,
@@ -170,7 +172,7 @@ class GatewayThread {
       router: this.#router,
       sockets: this.#sockets,
       deadlines: this.#deadlines,
-      recorder: new Recorder(this.#metrics, this.#log, () => performance.now()),
+      recorder: this.#recorder,
       keyPrompt: (request, done) => this.#keying.key(request, this.#view, done),
       report: (node, kind) => this.#outcomes.note(node, kind),
     }
@@ -209,6 +211,7 @@ class GatewayThread {
     await this.#keying.close()
     await this.#sockets.close()
     this.#board.close()
+    this.#recorder.settle()
     await this.#log.flush()
     port.close()
   }

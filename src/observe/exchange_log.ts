@@ -9,8 +9,12 @@
  *    "retries":0,"request_bytes":3312,"response_bytes":9120,"events":67,"msg":"exchange"}
  */
 import type { ThreadLog } from './log.ts'
-import { logText } from './log.ts'
+import { LOG_FIELD_CHARS_MAX, logText } from './log.ts'
 import type { Endpoint, FinishReason } from './metrics/labels.ts'
+
+/** Names of models and nodes that are kept as JSON text; more than a fleet has. */
+const NAMES_MAX = 1024
+const names = new Map<string, string>()
 
 /** Keys are those of the line. */
 export interface ExchangeLine {
@@ -50,15 +54,16 @@ export interface ExchangeLine {
  */
 export function logExchange(log: ThreadLog, line: ExchangeLine): void {
   if (!log.takesInfo) return
-  const { client_id: client } = line
+  const { client_id: client, ttft_ms: ttftMs } = line
   log.infoText(
     `"id":"${line.id}",${client === undefined ? '' : `"client_id":${quoted(client)},`}` +
-      `"tenant":"${line.tenant}","endpoint":"${line.endpoint}","model":${quoted(line.model)},` +
-      `"node":${quoted(line.node)},"rank":${line.rank},"status":${line.status},` +
+      `"tenant":"${line.tenant}","endpoint":"${line.endpoint}","model":${remembered(line.model)},` +
+      `"node":${remembered(line.node)},"rank":${line.rank},"status":${line.status},` +
       `"reason":"${line.reason}","stream":${line.stream},"prompt_tokens":${line.prompt_tokens},` +
       `"predicted_cached":${line.predicted_cached},"index_cached":${line.index_cached},` +
-      `"reported_cached":${line.reported_cached},"ttft_ms":${line.ttft_ms},` +
-      `"total_ms":${line.total_ms},"queue_ms":${line.queue_ms},"overhead_ms":${line.overhead_ms},` +
+      `"reported_cached":${line.reported_cached},` +
+      `"ttft_ms":${ttftMs === null ? 'null' : decimal(ttftMs)},"total_ms":${decimal(line.total_ms)},` +
+      `"queue_ms":${decimal(line.queue_ms)},"overhead_ms":${decimal(line.overhead_ms)},` +
       `"retries":${line.retries},"request_bytes":${line.request_bytes},` +
       `"response_bytes":${line.response_bytes},"events":${line.events}`,
     'exchange',
@@ -70,7 +75,27 @@ function quoted(text: string | null): string {
   return text === null ? 'null' : JSON.stringify(logText(text))
 }
 
-/** Milliseconds with two decimals: enough for a reader, and short in the line. */
-export function roundMs(ms: number): number {
-  return Math.round(ms * 100) / 100
+/** As `quoted`, for names that recur: a few models and nodes, of which each line has one. */
+function remembered(name: string | null): string {
+  if (name === null) return 'null'
+  const known = names.get(name)
+  if (known !== undefined) return known
+  // A model's name is whatever a client sent, of any length.
+  if (name.length > LOG_FIELD_CHARS_MAX) return quoted(name)
+  if (names.size >= NAMES_MAX) names.clear()
+  const text = quoted(name)
+  names.set(name, text)
+  return text
+}
+
+/**
+ * Milliseconds with two decimals: enough for a reader, and short in the line. Put together from
+ * two whole numbers, whose texts V8 keeps, where that of a fraction is computed digit by digit.
+ */
+function decimal(ms: number): string {
+  const hundredths = Math.round(ms * 100)
+  const rest = hundredths % 100
+  const whole = (hundredths - rest) / 100
+  if (rest === 0) return `${whole}`
+  return rest < 10 ? `${whole}.0${rest}` : `${whole}.${rest}`
 }

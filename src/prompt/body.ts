@@ -34,6 +34,7 @@ import {
   VALUE_TRUE,
   VALUE_TYPES,
 } from '../native/json_scan.ts'
+import { Slab } from './slab.ts'
 import { isRecord } from './tokenizer.ts'
 
 /** Place of each field's id; the fields that have a getter below. */
@@ -83,23 +84,12 @@ const FAULT_TEXTS: Readonly<Record<JsonFault, string>> = {
 /** The spans of the body that is being scanned; each body keeps a copy of its own few. */
 const scratch = new Uint32Array(MEMBERS_MAX * SPAN_WORDS)
 
-/**
- * Copies of spans lie side by side in slabs: an array of their own for each body would be an
- * allocation outside the heap and a finalizer a request. A slab lives as long as its last body.
- */
-const SLAB_WORDS = 16_384
-let slab = new Uint32Array(SLAB_WORDS)
-let slabWords = 0
+const slab = new Slab(words => new Uint32Array(words))
 
 function keep(words: number): Uint32Array {
-  if (words > SLAB_WORDS / 4) return scratch.slice(0, words)
-  if (slabWords + words > SLAB_WORDS) {
-    slab = new Uint32Array(SLAB_WORDS)
-    slabWords = 0
-  }
-  const spans = slab.subarray(slabWords, slabWords + words)
+  const spans = slab.take(words)
   for (let i = 0; i < words; i++) spans[i] = scratch[i] ?? 0
-  slabWords += words
+  slab.commit(words)
   return spans
 }
 

@@ -38,6 +38,7 @@ import {
 } from './keys.ts'
 import type { ChainKeys, ChainRoot } from './roots.ts'
 import { ChainRoots } from './roots.ts'
+import { Slab } from './slab.ts'
 import type { FallbackReason, TokenOutcome, TokenPool } from './token_pool.ts'
 
 export type { PromptKind } from '../native/json_scan.ts'
@@ -103,7 +104,7 @@ export class PromptKeyer {
   readonly #pending: Map<number, Waiter[]>
   readonly #state: BigUint64Array
   readonly #halves: Uint32Array
-  #textKeys: BigUint64Array
+  readonly #textKeys: Slab<BigUint64Array>
   #tokens: Uint32Array
 
   constructor(options: KeyerOptions) {
@@ -113,7 +114,7 @@ export class PromptKeyer {
     this.#pending = new Map()
     this.#state = new BigUint64Array(STATE_WORDS)
     this.#halves = new Uint32Array(this.#state.buffer)
-    this.#textKeys = new BigUint64Array(1024)
+    this.#textKeys = new Slab(words => new BigUint64Array(words))
     this.#tokens = new Uint32Array(0)
   }
 
@@ -157,16 +158,17 @@ export class PromptKeyer {
   #byText(question: Question): () => void {
     const { body, target } = question
     const possible = Math.min(TEXT_KEYS_MAX, Math.ceil(body.bytes.length / TEXT_CHUNK_BYTES) + 1)
-    if (this.#textKeys.length < possible) this.#textKeys = new BigUint64Array(possible)
+    const keys = this.#textKeys.take(possible)
     this.#state[STATE_ROOT] = this.#roots.of(target, TEXT_CHUNK_BYTES)
-    const count = this.#walk(question, TEXT_CHUNK_BYTES, this.#textKeys)
+    const count = this.#walk(question, TEXT_CHUNK_BYTES, keys)
+    this.#textKeys.commit(count)
     const promptTokens = Math.ceil((this.#halves[STATE_TEXT_BYTES * 2] ?? 0) / TEXT_TOKEN_BYTES)
     const chain: KeyChain = {
       exact: false,
       isVerifiable: false,
       promptTokens,
       blockSize: TEXT_CHUNK_BYTES / TEXT_TOKEN_BYTES,
-      keys: count === 0 ? NO_KEYS : this.#textKeys.slice(0, count),
+      keys: count === 0 ? NO_KEYS : keys.subarray(0, count),
     }
     this.#answer('text', chain, question)
     return nothing

@@ -149,10 +149,17 @@ export class Candidates {
     return 0
   }
 
-  /** Fills `items` and returns how many of them count; `tried` are ids of nodes to leave out. */
-  build(request: RouteRequest, tried: readonly string[]): number {
+  /**
+   * Fills `items` and returns how many of them count; `tried` are ids of nodes to leave out,
+   * `matched` is the request's prompt with matches newer than its own.
+   */
+  build(
+    request: RouteRequest,
+    tried: readonly string[],
+    matched: MatchedPrompt | null = request.prompt,
+  ): number {
     const places = this.#placesOf(request.model)
-    const prompt = request.skipsCache ? null : request.prompt
+    const prompt = request.skipsCache ? null : matched
     const slotCount = this.#depths.length
     this.saturated = 0
     this.matchedTokensBest = 0

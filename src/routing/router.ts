@@ -108,9 +108,7 @@ export class Router implements LeaseKeeper {
   readonly #candidates: Candidates
   /** Leases whose prediction is renewed until their first token. */
   readonly #predicted: Roster<Lease>
-  readonly #slots: Uint32Array
-  readonly #depths: Uint32Array
-  readonly #indexDepths: Uint32Array
+  readonly #rematched = new Rematched()
   #cancelRenewal: (() => void) | null
   /** Leases not yet released; 0 when the thread is idle. */
   #held: number
@@ -128,9 +126,6 @@ export class Router implements LeaseKeeper {
     this.#policy = POLICIES[config.policy]()
     this.#candidates = new Candidates(options.loadTable)
     this.#predicted = new Roster()
-    this.#slots = new Uint32Array(SLOTS_MAX)
-    this.#depths = new Uint32Array(SLOTS_MAX)
-    this.#indexDepths = new Uint32Array(SLOTS_MAX)
     this.#cancelRenewal = null
     this.#held = 0
   }
@@ -151,14 +146,14 @@ export class Router implements LeaseKeeper {
   /** Decides now: a placement, `full` when every place is taken, or why there is no place. */
   route(request: RouteRequest, tried: readonly string[]): Placement | 'full' | OperatingError {
     const candidates = this.#candidates
-    const matched = this.#rematch(request)
-    const policy = request.prompt === null && this.#policy === prefix ? leastLoad : this.#policy
-    for (let count = candidates.build(matched, tried); count > 0; count--) {
+    const prompt = this.#rematch(request)
+    const policy = prompt === null && this.#policy === prefix ? leastLoad : this.#policy
+    for (let count = candidates.build(request, tried, prompt); count > 0; count--) {
       const index = policy.choose(candidates.items, count, this.#random)
       const chosen = candidates.items[index]
       assert(chosen !== undefined && index < count, 'the policy names a candidate')
       const lease = this.#acquire(chosen, request)
-      if (lease !== null) return this.#placement(chosen, lease, matched, policy)
+      if (lease !== null) return this.#placement(chosen, lease, request, policy)
       candidates.drop(index, count)
     }
     return candidates.saturated > 0 ? 'full' : candidates.refusal(request.model)
@@ -239,20 +234,18 @@ export class Router implements LeaseKeeper {
     return chosen.matchedTokens === this.#candidates.matchedTokensBest ? 'prefix' : 'spill'
   }
 
-  /** The prompt with the matches of this moment. */
-  #rematch(request: RouteRequest): RouteRequest {
+  /** The prompt with the matches of this moment, in an object that the next request reuses. */
+  #rematch(request: RouteRequest): MatchedPrompt | null {
     const { prompt } = request
     if (this.#match === null || prompt === null || prompt.count === 0 || request.skipsCache) {
-      return request
+      return prompt
     }
     const indexId = prompt.exact ? this.#candidates.indexOf(request.model, prompt.blockSize) : 0
+    const { slots, depths, indexDepths } = this.#rematched
     const { keys, count } = prompt
-    const slots = this.#slots
-    const depths = this.#depths
-    const indexDepths = this.#indexDepths
     const now = this.#clock.nowMs()
     const matched = this.#match(indexId, keys, count, now, slots, depths, indexDepths)
-    return { ...request, prompt: { ...prompt, slots, depths, indexDepths, matched } }
+    return this.#rematched.take(prompt, matched)
   }
 
   #predict(lease: Lease, node: NodeView, prompt: MatchedPrompt): void {
@@ -283,6 +276,29 @@ export class Router implements LeaseKeeper {
       }
       if (this.#predicted.size > 0) this.#armRenewal()
     })
+  }
+}
+
+/** A prompt's keys with the matches of one decision; the arrays are those the lookup fills. */
+class Rematched implements MatchedPrompt {
+  exact = false
+  promptTokens = 0
+  blockSize = 0
+  keys: BigUint64Array = new BigUint64Array(0)
+  count = 0
+  readonly slots = new Uint32Array(SLOTS_MAX)
+  readonly depths = new Uint32Array(SLOTS_MAX)
+  readonly indexDepths = new Uint32Array(SLOTS_MAX)
+  matched = 0
+
+  take(prompt: MatchedPrompt, matched: number): this {
+    this.exact = prompt.exact
+    this.promptTokens = prompt.promptTokens
+    this.blockSize = prompt.blockSize
+    this.keys = prompt.keys
+    this.count = prompt.count
+    this.matched = matched
+    return this
   }
 }
 

@@ -166,15 +166,29 @@ test('a head of 60 KB in two segments is accepted', async () => {
   expect(dispatched).toBe(before + 1)
 })
 
-test('a body of the right length is dispatched, in one segment and in two', async () => {
-  const bytes =
-    head(
-      'Host: a',
-      'Connection: close',
-      'Content-Type: application/json',
-      `Content-Length: ${JSON_BODY.length}`,
-    ) + JSON_BODY
-  for (const at of [0, 10, bytes.length - 5]) {
-    expect((await send([bytes.slice(0, at), bytes.slice(at)])).statuses).toEqual([200])
+const WHOLE =
+  head(
+    'Host: a',
+    'Connection: close',
+    'Content-Type: application/json',
+    `Content-Length: ${JSON_BODY.length}`,
+  ) + JSON_BODY
+
+test('a body of the right length is dispatched, split at every byte behind the first line', async () => {
+  const first = WHOLE.indexOf('\n') + 1
+  for (let at = first; at < WHOLE.length; at++) {
+    const { statuses } = await send([WHOLE.slice(0, at), WHOLE.slice(at)])
+    expect({ at, statuses }).toEqual({ at, statuses: [200] })
   }
+})
+
+test('a first line in two segments is read whole or refused, never misread', async () => {
+  const before = dispatched
+  let answered = 0
+  for (let at = 1; at <= WHOLE.indexOf('\n'); at++) {
+    const { statuses } = await send([WHOLE.slice(0, at), WHOLE.slice(at)])
+    expect([[200], [505]]).toContainEqual(statuses)
+    if (statuses[0] === 200) answered++
+  }
+  expect(dispatched).toBe(before + answered)
 })
