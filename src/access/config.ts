@@ -1,12 +1,10 @@
 /** Keys `api_keys`, `api_keys_file` and `admin_keys` of the configuration. */
 import { z } from 'zod'
 import { flag } from '../setting.ts'
+import { KEY_CHARS_MAX } from './keys.ts'
 
 /** Characters that an API key needs on a public address: 128 random bits and to spare. */
 export const PUBLIC_KEY_CHARS_MIN = 32
-
-/** Characters of the longest key; a header that is longer cannot hold one. */
-export const KEY_CHARS_MAX = 1024
 
 /** Keys that one gateway takes; the table is one Map in every thread. */
 export const KEYS_MAX = 100_000

@@ -31,7 +31,7 @@ import { M, N } from '../observe/metrics/layout.ts'
 import type { ThreadBuffer } from '../observe/metrics/thread_metrics.ts'
 import { createThreadBuffer, ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import { isLoopback } from '../setting.ts'
-import { GatewayThreads } from './gateway_threads.ts'
+import { GatewayThreads, type PreparedThread } from './gateway_threads.ts'
 import { inFlightOf, metricsPage } from './metrics_page.ts'
 import { PrefixIndexes } from './prefix_indexes.ts'
 import { reservePort } from './reserve_port.ts'
@@ -77,12 +77,19 @@ export class ControlPlane implements AdminActions {
     setLogBudget(configuration.responses.store_bytes_max)
   }
 
-  /** Resolves when both ports answer; nodes are found out about meanwhile and afterwards. */
-  async start(): Promise<Ports> {
+  /**
+   * Resolves when both ports answer; nodes are found out about meanwhile and afterwards. `first` is
+   * the first gateway thread, which may still be loading.
+   */
+  async start(first: PreparedThread): Promise<Ports> {
     const { listen, admin, nodes, threads: count } = this.#configuration
     for (const entry of nodes) this.#fleet.add(entry, 'config')
     this.#fleet.start()
-    const { threads, port } = await GatewayThreads.start(count, listen.port, this.#threadStart(), {
+    const { threads, port } = await GatewayThreads.start({
+      count,
+      port: listen.port,
+      common: this.#threadStart(),
+      first,
       onOutcome: (outcome: NodeOutcome) => this.#fleet.report(outcome),
       metricsText: () => this.metricsText(),
       onFailure: this.#onFailure,

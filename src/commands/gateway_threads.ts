@@ -7,6 +7,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ThreadStart } from '../front/gateway_thread.ts'
+import { allowLargeHeads } from '../front/head_limit.ts'
 import type { ToMain, ToThread } from '../front/thread_mail.ts'
 import type { NodeOutcome } from '../nodes/fleet_view.ts'
 import type { ThreadBuffer } from '../observe/metrics/thread_metrics.ts'
@@ -25,10 +26,29 @@ const EXCHANGE_HEAP_FLAG = '--no-allocation-site-pretenuring'
 /** What every thread gets alike. */
 export type CommonStart = Omit<ThreadStart, 'index' | 'metrics' | 'waiting' | 'mailboxes' | 'port'>
 
+export interface ThreadsStart extends ThreadEvents {
+  readonly count: number
+  readonly port: number
+  readonly common: CommonStart
+  readonly first: PreparedThread
+}
+
 export interface ThreadEvents {
   onOutcome(outcome: NodeOutcome): void
   metricsText(): Promise<string>
   onFailure(error: Error): void
+}
+
+/** A gateway thread that loads its modules, or waits to be told how to start. */
+export interface PreparedThread {
+  readonly worker: Worker
+}
+
+/** Starts a gateway thread, which listens once `GatewayThreads.start` tells it where. */
+export function prepareThread(): PreparedThread {
+  allowLargeHeads()
+  setFlagsFromString(EXCHANGE_HEAP_FLAG)
+  return { worker: new Worker(new URL('../front/gateway_thread.js', import.meta.url)) }
 }
 
 export class GatewayThreads {
@@ -46,26 +66,22 @@ export class GatewayThreads {
   }
 
   /** Starts `count` threads on one port and resolves with them once all are listening. */
-  static async start(
-    count: number,
-    port: number,
-    common: CommonStart,
-    events: ThreadEvents,
-  ): Promise<{ threads: GatewayThreads; port: number }> {
-    setFlagsFromString(EXCHANGE_HEAP_FLAG)
-    const bound = await reservePort(common.host, port)
+  static async start(start: ThreadsStart): Promise<{ threads: GatewayThreads; port: number }> {
+    const { count, common, first } = start
+    const port = await reservePort(common.host, start.port)
     const waiting = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)
     const mailboxes = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)
     const indexes = Array.from({ length: count }, (_, index) => index)
     const buffers = indexes.map(index => createThreadBuffer(`gateway-${index}`))
-    const workers = indexes.map(index => {
-      const metrics = buffers[index]?.buffer
-      const workerData = { ...common, index, port: bound, waiting, mailboxes, metrics }
-      return new Worker(new URL('../front/gateway_thread.js', import.meta.url), { workerData })
+    const workers = buffers.map(({ buffer: metrics }, index) => {
+      const { worker } = index === 0 ? first : prepareThread()
+      const told: ThreadStart = { ...common, index, port, waiting, mailboxes, metrics }
+      worker.postMessage(told)
+      return worker
     })
     const threads = new GatewayThreads(workers, buffers)
-    await Promise.all(workers.map(worker => threads.#listening(worker, events)))
-    return { threads, port: bound }
+    await Promise.all(workers.map(worker => threads.#listening(worker, start)))
+    return { threads, port }
   }
 
   tell(message: ToThread): void {

@@ -101,6 +101,7 @@ export class PromptKeying {
 
   /** Ends the threads that hold tokenizers. */
   async close(): Promise<void> {
+    await this.#truth.close()
     await this.#pool.close()
   }
 

@@ -6,11 +6,12 @@
  * also load the tokenizer before the first client needs it. Nothing waits for the verdict: until
  * it is there, a wrong prediction costs a worse placement and nothing else.
  */
-import { request } from 'undici'
+import type { Dispatcher } from 'undici'
 import type { FleetView, NodeView } from '../nodes/fleet_view.ts'
+import { Agent, request } from '../nodes/undici.ts'
 import type { Log } from '../observe/log.ts'
-import { TOY_TOKENIZER } from '../prompt/config.ts'
 import type { PiscinaPool } from '../prompt/piscina_pool.ts'
+import { TOY_TOKENIZER } from '../prompt/tokenizer.ts'
 import type { PostJson } from '../prompt/truth.ts'
 import { TruthKeeper } from '../prompt/truth_keeper.ts'
 
@@ -19,6 +20,7 @@ const TOKENIZE_MS_MAX = 30_000
 
 export class TokenizerTruth {
   readonly #keeper: TruthKeeper
+  readonly #agent = new Agent()
 
   /** `onUntrue` hears of a model that must be keyed by text. */
   constructor(pool: PiscinaPool, log: Log, onUntrue: () => void) {
@@ -41,17 +43,22 @@ export class TokenizerTruth {
       if (tokenizer === null || tokenizer === TOY_TOKENIZER) continue
       for (const node of view.nodes) {
         if (node.state !== 'healthy' || !node.models.some(one => one.id === name)) continue
-        void this.#keeper.check(name, tokenizer, node, postTo(node))
+        void this.#keeper.check(name, tokenizer, node, postTo(this.#agent, node))
       }
     }
   }
+
+  /** Breaks off what is still asked. */
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
 }
 
-function postTo(node: NodeView): PostJson {
+function postTo(agent: Dispatcher, node: NodeView): PostJson {
   const headers: Record<string, string> = { 'content-type': 'application/json' }
   if (node.apiKey !== null) headers['authorization'] = `Bearer ${node.apiKey}`
   return async (path, body) => {
-    const reply = await request(node.url + path, {
+    const reply = await request(agent, node.url + path, {
       method: 'POST',
       headers,
       body: JSON.stringify(body),

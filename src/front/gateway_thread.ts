@@ -2,14 +2,14 @@
  * A gateway thread: a complete data plane of its own. This file is the worker's entry; it only
  * joins the rooms together and speaks with the main thread.
  *
- *     workerData ──► rooms ──► DataApp ──► listening
+ *     ThreadStart ──► rooms ──► DataApp ──► listening
  *     view, access ◄── main thread          drain ──► closed ──► the worker ends by itself
  *
  * A worker whose uWebSockets.js app still listens would abort the whole process when it is
  * terminated, so a thread is never terminated: it is told to drain, closes its app and ends.
  */
 import assert from 'node:assert/strict'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import type { KeyTable } from '../access/keys.ts'
 import { Access } from '../access/keys.ts'
 import { EditRules } from '../api/edit_rules.ts'
@@ -224,7 +224,8 @@ function tell(message: ToMain): void {
   port.postMessage(message)
 }
 
-// Decode boundary: the main thread of this very program made both.
-const thread = new GatewayThread(workerData as ThreadStart)
-port.on('message', (message: ToThread) => thread.hear(message))
-await thread.listen()
+port.once('message', (start: ThreadStart) => {
+  const thread = new GatewayThread(start)
+  port.on('message', (message: ToThread) => thread.hear(message))
+  void thread.listen()
+})

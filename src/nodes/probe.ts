@@ -7,9 +7,9 @@
  * polled once more: when the main thread itself was held up, the answer may already lie in the
  * socket, and a node must not be blamed for that.
  */
-import { Agent, request } from 'undici'
 import { classifySocketError } from './socket_errors.ts'
 import { SOCKET_IDLE_MS } from './sockets.ts'
+import { Agent, request } from './undici.ts'
 
 /** Sockets per node for checks, scrapes and discovery; a hung /metrics holds one of them. */
 const PROBE_CONNECTIONS_MAX = 4
@@ -50,7 +50,7 @@ export class HttpProbe implements Probe {
     if (options.apiKey !== null) headers['authorization'] = `Bearer ${options.apiKey}`
     try {
       const { signal } = deadline
-      const reply = await request(url, { dispatcher: this.#agent, headers, signal })
+      const reply = await request(this.#agent, url, { method: 'GET', headers, signal })
       return { kind: 'answer', status: reply.statusCode, body: await reply.body.text() }
     } catch (error) {
       return { kind: deadline.signal.aborted ? 'timeout' : classifySocketError(error) }

@@ -15,8 +15,9 @@
  * side has closed it), and it looks for a free socket in a list, so at 500 streams in flight a
  * dispatch reads some 500 fields (about 1 µs).
  */
-import { type Dispatcher, Pool } from 'undici'
+import type { Dispatcher, Pool as PoolType } from 'undici'
 import type { FleetView, NodeView } from './fleet_view.ts'
+import { Pool } from './undici.ts'
 
 /** Sockets to one node from one thread; more requests wait inside the pool. Bounds descriptors. */
 export const CONNECTIONS_MAX = 4096
@@ -44,8 +45,8 @@ export type SocketRequest = Omit<
 >
 
 export class NodeSockets {
-  readonly #pools = new Map<string, Pool>()
-  readonly #closing = new Map<Pool, Promise<void>>()
+  readonly #pools = new Map<string, PoolType>()
+  readonly #closing = new Map<PoolType, Promise<void>>()
   readonly #connectionsMax: number
   readonly #connectTimeoutMs: number
   readonly #onConnect: () => void
@@ -95,7 +96,7 @@ export class NodeSockets {
     await Promise.all(this.#closing.values())
   }
 
-  #open(origin: string): Pool {
+  #open(origin: string): PoolType {
     const pool = new Pool(origin, {
       connections: this.#connectionsMax,
       pipelining: 1,
@@ -111,7 +112,7 @@ export class NodeSockets {
     return pool
   }
 
-  #closeGently(pool: Pool): void {
+  #closeGently(pool: PoolType): void {
     const done = pool.close().finally(() => this.#closing.delete(pool))
     this.#closing.set(pool, done)
   }

@@ -62,7 +62,8 @@ export function logExchange(log: ThreadLog, line: ExchangeLine): void {
       `"reason":"${line.reason}","stream":${line.stream},"prompt_tokens":${line.prompt_tokens},` +
       `"predicted_cached":${line.predicted_cached},"index_cached":${line.index_cached},` +
       `"reported_cached":${line.reported_cached},` +
-      `"ttft_ms":${ttftMs === null ? 'null' : decimal(ttftMs)},"total_ms":${decimal(line.total_ms)},` +
+      `"ttft_ms":${ttftMs === null ? 'null' : decimal(ttftMs)},` +
+      `"total_ms":${decimal(line.total_ms)},` +
       `"queue_ms":${decimal(line.queue_ms)},"overhead_ms":${decimal(line.overhead_ms)},` +
       `"retries":${line.retries},"request_bytes":${line.request_bytes},` +
       `"response_bytes":${line.response_bytes},"events":${line.events}`,

@@ -1,9 +1,6 @@
 /** Section `models` of the configuration. */
 import { z } from 'zod'
 
-/** Tokenizer name that stands for the built-in toy tokenizer of the simulated nodes. */
-export const TOY_TOKENIZER = 'toy'
-
 const modelEntrySchema = z.strictObject({
   name: z.string().min(1).max(256).describe('Name of the model, as clients and nodes spell it.'),
   tokenizer: z

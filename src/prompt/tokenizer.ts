@@ -9,6 +9,9 @@
  * prompt workers rests on this alone.
  */
 
+/** Name that stands for the built-in toy tokenizer of the simulated nodes. */
+export const TOY_TOKENIZER = 'toy'
+
 /** What a chat template sees of a chat request, with the defaults of a vLLM node filled in. */
 export interface ChatInput {
   readonly messages: readonly unknown[]

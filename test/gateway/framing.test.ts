@@ -174,7 +174,7 @@ const WHOLE =
     `Content-Length: ${JSON_BODY.length}`,
   ) + JSON_BODY
 
-test('a body of the right length is dispatched, split at every byte behind the first line', async () => {
+test('a body of the right length is dispatched, cut anywhere behind the first line', async () => {
   const first = WHOLE.indexOf('\n') + 1
   for (let at = first; at < WHOLE.length; at++) {
     const { statuses } = await send([WHOLE.slice(0, at), WHOLE.slice(at)])
