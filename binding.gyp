@@ -53,6 +53,7 @@
         "native/response_log/directory.cc",
         "native/response_log/event_scanner.cc",
         "native/response_log/log_append.cc",
+        "native/response_log/log_idle.cc",
         "native/response_log/log_read.cc",
         "native/response_log/log_table.cc",
         "native/response_log/stored_bytes.cc"

@@ -24,7 +24,7 @@ const LAG_BYTES_MAX = 2 ** 20
 const APPENDS = { small: 200_000, large: 40_000, responses: 30_000 }
 const QUICK_DIVISOR = 100
 
-const upstream = { pause: () => {}, resume: () => {}, abandoned: () => {} }
+const upstream = { pause: () => {}, resume: () => {}, abandoned: () => {}, stopped: () => {} }
 
 /** Counts what it is given, so that no contestant can leave bytes out. */
 class Counter implements LogReader {

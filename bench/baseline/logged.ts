@@ -14,7 +14,7 @@ import { ResponseLog } from '../../src/responses/response_log.ts'
 const LOG_BYTES_MAX = 8 << 20
 const LAG_BYTES_MAX = 1 << 20
 
-const FLOW = { pause(): void {}, resume(): void {}, abandoned(): void {} }
+const FLOW = { pause(): void {}, resume(): void {}, abandoned(): void {}, stopped(): void {} }
 
 type Headers = Record<string, string | string[] | undefined>
 

@@ -66,7 +66,10 @@ constexpr const char* NAMES[] = {"",
                                  "dimensions",
                                  "encoding_format",
                                  "truncation",
-                                 "output_config"};
+                                 "output_config",
+                                 "metadata",
+                                 "output",
+                                 "response"};
 constexpr uint32_t NAME_COUNT = sizeof(NAMES) / sizeof(NAMES[0]);
 // Bytes of a name: an escaped key is undone in a buffer of that size on the stack.
 constexpr size_t NAME_LENGTH_MAX = 31;

@@ -49,6 +49,8 @@ enum MailKind : std::uint32_t {
   MAIL_LOG_ADVANCED = 1,
   MAIL_CANCEL = 2,
   MAIL_RESUME_UPSTREAM = 3,
+  // 4 and 5 are sent by JavaScript alone.
+  MAIL_STOP = 6,
 };
 
 struct Mail {

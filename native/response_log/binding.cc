@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "mailbox/mailbox.h"
 #include "response_log/log_table.h"
@@ -11,6 +12,9 @@
 namespace warmpath {
 
 namespace {
+
+// Bytes of an event scanner between two calls, as in src/native/event_scanner.ts.
+constexpr std::size_t SCAN_STATE_BYTES = 72;
 
 LogName name_of(napi_env env, napi_value slot, napi_value generation) {
   return {seam::u32(env, slot), seam::u32(env, generation)};
@@ -190,6 +194,86 @@ napi_value find(napi_env env, napi_callback_info info) {
   return seam::boolean(env, true);
 }
 
+// (slot, generation, retention in ms)
+napi_value set_retention(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  log_table().set_retention(name_of(env, in[0], in[1]), seam::position(env, in[2]));
+  return nullptr;
+}
+
+// (slot, generation, note) -> boolean
+napi_value set_note(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  const auto note = seam::view<std::uint8_t>(env, in[2]);
+  const bool is_set = log_table().set_note(name_of(env, in[0], in[1]), note.data, note.length);
+  return seam::boolean(env, is_set);
+}
+
+// (slot, generation, position, out) -> bytes copied
+napi_value read_note(napi_env env, napi_callback_info info) {
+  const seam::Arguments<4> in(env, info);
+  const auto out = seam::view<std::uint8_t>(env, in[3]);
+  const std::size_t copied = log_table().read_note(
+      name_of(env, in[0], in[1]), seam::position(env, in[2]), out.data, out.length);
+  return seam::number(env, static_cast<double>(copied));
+}
+
+// (slot, generation) -> boolean
+napi_value doom_if_unread(napi_env env, napi_callback_info info) {
+  const seam::Arguments<2> in(env, info);
+  return seam::boolean(env, log_table().doom_if_unread(name_of(env, in[0], in[1])));
+}
+
+// (slot, generation, tenant) -> status
+napi_value stop(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  return seam::number(env, log_table().stop(name_of(env, in[0], in[1]), seam::u32(env, in[2])));
+}
+
+// (items max, tenant's items max, tenant's bytes max)
+napi_value set_shelf(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  log_table().set_shelf({.items_max = seam::position(env, in[0]),
+                         .tenant_items_max = seam::position(env, in[1]),
+                         .tenant_bytes_max = seam::position(env, in[2])});
+  return nullptr;
+}
+
+// (ahead in ms) -> logs freed
+napi_value expire(napi_env env, napi_callback_info info) {
+  const seam::Arguments<1> in(env, info);
+  return seam::number(env, log_table().expire(seam::position(env, in[0])));
+}
+
+// (state, chunk, ends) -> events that ended; their offsets in `ends`, as many as fit
+struct EndList {
+  std::uint32_t* ends;
+  std::size_t room;
+  std::uint32_t count;
+
+  static void hear(void* context, std::size_t end) {
+    auto& list = *static_cast<EndList*>(context);
+    if (list.count < list.room) list.ends[list.count] = static_cast<std::uint32_t>(end);
+    list.count++;
+  }
+};
+
+napi_value scan_events(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  const auto state = seam::view<std::uint8_t>(env, in[0]);
+  const auto chunk = seam::view<std::uint8_t>(env, in[1]);
+  const auto ends = seam::view<std::uint32_t>(env, in[2]);
+  static_assert(std::is_trivially_copyable_v<EventScanner>);
+  static_assert(sizeof(EventScanner) <= SCAN_STATE_BYTES);
+  WARMPATH_CHECK(state.length == SCAN_STATE_BYTES);
+  EventScanner scanner;
+  std::memcpy(static_cast<void*>(&scanner), state.data, sizeof(scanner));
+  EndList list = {ends.data, ends.length, 0};
+  (void)scanner.scan(chunk.data, chunk.length, EndList::hear, &list);
+  std::memcpy(state.data, static_cast<const void*>(&scanner), sizeof(scanner));
+  return seam::number(env, list.count);
+}
+
 // -> (out of 4 doubles as 8 words)
 napi_value totals(napi_env env, napi_callback_info info) {
   const seam::Arguments<1> in(env, info);
@@ -240,6 +324,14 @@ void register_response_log(Napi::Env env, Napi::Object exports) {
   seam::export_function(env, exports, "logDetach", detach);
   seam::export_function(env, exports, "logPublish", publish);
   seam::export_function(env, exports, "logFind", find);
+  seam::export_function(env, exports, "logSetRetention", set_retention);
+  seam::export_function(env, exports, "logSetNote", set_note);
+  seam::export_function(env, exports, "logReadNote", read_note);
+  seam::export_function(env, exports, "logDoomIfUnread", doom_if_unread);
+  seam::export_function(env, exports, "logStop", stop);
+  seam::export_function(env, exports, "logSetShelf", set_shelf);
+  seam::export_function(env, exports, "logExpire", expire);
+  seam::export_function(env, exports, "scanEvents", scan_events);
   seam::export_function(env, exports, "logTotals", totals);
   seam::export_function(env, exports, "logSetBudget", set_budget);
   seam::export_function(env, exports, "logFailAfter", fail_after);

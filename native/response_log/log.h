@@ -33,6 +33,7 @@ struct Log {
   bool is_discarded = false;
   bool is_paused = false;       // the owner has paused the upstream
   bool is_resume_told = false;  // and has mail to resume
+  bool is_stop_asked = false;   // somebody wants the work to end
   LogOptions options;
   std::uint32_t references = 0;
   std::uint64_t bytes = 0;
@@ -42,6 +43,9 @@ struct Log {
   std::uint32_t readers_live = 0;
   EventScanner scanner;
   StoredBytes stored;
+  StoredBytes note;
+  std::uint64_t retention_ms = LOG_RETAINED_FOR_EVER;
+  std::uint64_t expires_at_ms = UINT64_MAX;  // set by end()
   std::vector<RemoteReader> readers;
   std::vector<std::uint8_t> head;
   std::vector<std::uint8_t> reason;
@@ -49,8 +53,9 @@ struct Log {
   std::uint32_t id_count = 0;
 
   bool is_idle = false;
-  std::uint32_t idle_older = UINT32_MAX;
-  std::uint32_t idle_newer = UINT32_MAX;
+  std::uint64_t idle_bytes = 0;
+  // Places in the list of all idle logs, and in that of its tenant's.
+  IdleLinks idle_links[2];
 
   bool is_kept() const { return options.mode == LogMode::kept; }
   bool is_storing() const { return is_kept() || floor != LOG_NO_FLOOR || readers_live > 0; }
@@ -63,6 +68,10 @@ struct Log {
     std::uint32_t count = 0;
     for (const RemoteReader& reader : readers) count += reader.is_live() && is_lagging(reader);
     return count;
+  }
+
+  std::uint64_t stored_bytes() const {
+    return stored.bytes_end() - stored.base() + note.bytes_end() - note.base();
   }
 
   // To be called before the first reader that needs stored bytes is counted.

@@ -99,6 +99,9 @@ void LogTable::end(LogName name, std::uint32_t code, const std::uint8_t* reason,
   const ScanFacts scanned = log->scanner.finish(EndSink::hear, &sink);
   log->events_total += scanned.events;
   log->is_ended = true;
+  if (log->retention_ms != LOG_RETAINED_FOR_EVER) {
+    log->expires_at_ms = log_clock_ms() + log->retention_ms;
+  }
   log->end_code = code;
   log->reason.assign(reason, reason + size);
   log->tell_all();
@@ -131,6 +134,36 @@ void LogTable::turn_to_window(LogName name) {
   Log* const log = locked(name, lock);
   WARMPATH_CHECK(log != nullptr);
   if (log->is_kept()) log->turn_to_window();
+}
+
+void LogTable::set_retention(LogName name, std::uint64_t retention_ms) {
+  std::unique_lock<std::mutex> lock;
+  Log* const log = locked(name, lock);
+  WARMPATH_CHECK(log != nullptr && !log->is_ended);
+  log->retention_ms = retention_ms;
+}
+
+bool LogTable::set_note(LogName name, const std::uint8_t* bytes, std::size_t size) {
+  std::unique_lock<std::mutex> lock;
+  Log* log = locked(name, lock);
+  WARMPATH_CHECK(log != nullptr && log->note.bytes_end() == 0);
+  while (!log->note.append(bytes, size)) {
+    lock.unlock();
+    const bool is_evicted = evict_oldest();
+    lock.lock();
+    if (!is_evicted) return false;
+  }
+  return true;
+}
+
+bool LogTable::doom_if_unread(LogName name) {
+  std::unique_lock<std::mutex> lock;
+  Log* const log = locked(name, lock);
+  WARMPATH_CHECK(log != nullptr);
+  if (log->readers_live > 0) return false;
+  while (log->id_count > 0) directory_.remove(log->ids[--log->id_count]);
+  log->is_discarded = true;
+  return true;
 }
 
 }  // namespace warmpath

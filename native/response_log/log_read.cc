@@ -53,6 +53,7 @@ bool LogTable::stat(LogName name, LogFacts* facts) {
   if (log->is_turned) facts->status |= LOG_TURNED;
   if (!log->is_kept()) facts->status |= LOG_IS_WINDOW;
   if (!log->head.empty()) facts->status |= LOG_HAS_HEAD;
+  if (log->is_stop_asked) facts->status |= LOG_STOP_ASKED;
   facts->end_code = log->end_code;
   facts->events_total = log->events_total;
   facts->remote_live = log->readers_live;
@@ -62,6 +63,25 @@ bool LogTable::stat(LogName name, LogFacts* facts) {
   facts->base_low = static_cast<std::uint32_t>(log->base());
   facts->base_high = static_cast<std::uint32_t>(log->base() >> 32);
   return true;
+}
+
+std::uint32_t LogTable::stop(LogName name, std::uint32_t tenant) {
+  std::unique_lock<std::mutex> lock;
+  Log* const log = locked(name, lock);
+  if (log == nullptr || log->options.tenant != tenant) return LOG_UNKNOWN;
+  if (log->is_ended) return LOG_ENDED;
+  log->is_stop_asked = true;
+  // A full mailbox says MAIL_LOST to the owner, which then looks at all its logs.
+  (void)mail_post(log->options.owner_thread, MAIL_STOP, name.slot, name.generation, 0);
+  return 0;
+}
+
+std::size_t LogTable::read_note(LogName name, std::uint64_t position, std::uint8_t* out,
+                                std::size_t size) {
+  std::unique_lock<std::mutex> lock;
+  const Log* const log = locked(name, lock);
+  if (log == nullptr || position >= log->note.bytes_end()) return 0;
+  return log->note.copy(position, out, size);
 }
 
 std::uint32_t LogTable::head(LogName name, std::uint8_t* out, std::size_t size) {
@@ -105,7 +125,8 @@ void LogTable::attach(LogName name, std::uint32_t tenant, std::uint32_t thread, 
   std::unique_lock<std::mutex> lock;
   Log* const log = locked(name, lock);
   // A log without an owner's thread is private to it: its name is not to be known elsewhere.
-  const bool is_known = log != nullptr && log->options.owner_thread != MAIL_NO_THREAD;
+  const bool has_owner = log != nullptr && log->options.owner_thread != MAIL_NO_THREAD;
+  const bool is_known = has_owner && !log->is_discarded;
   if (!is_known || log->options.tenant != tenant) {
     facts->status = LOG_UNKNOWN;
     return;

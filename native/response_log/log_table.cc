@@ -61,13 +61,16 @@ bool LogTable::open(const LogOptions& options, LogName* name) {
   log.options = options;
   log.is_open = true;
   log.is_ended = log.is_turned = log.is_discarded = false;
-  log.is_paused = log.is_resume_told = false;
+  log.is_paused = log.is_resume_told = log.is_stop_asked = false;
+  log.retention_ms = LOG_RETAINED_FOR_EVER;
+  log.expires_at_ms = UINT64_MAX;
   log.references = 1;
   log.bytes = 0;
   log.floor = LOG_NO_FLOOR;
   log.events_total = log.end_code = log.readers_live = log.id_count = 0;
   log.scanner.reset();
   log.stored.clear(0, 0);
+  log.note.clear(0, 0);
   *name = log.name;
   alive_.fetch_add(1, std::memory_order_relaxed);
   return true;
@@ -92,7 +95,8 @@ void LogTable::drop_reference(Log& log, std::unique_lock<std::mutex>& lock) {
   WARMPATH_CHECK(log.references > 0);
   if (--log.references > 0) return;
   log.readers.clear();
-  const bool may_come_back = log.is_ended && (log.is_kept() || log.is_turned);
+  const bool is_retained = log.retention_ms > 0;
+  const bool may_come_back = log.is_ended && is_retained && (log.is_kept() || log.is_turned);
   if (!may_come_back || log.is_discarded || log.id_count == 0) {
     free_log(log, lock);
     return;
@@ -100,6 +104,9 @@ void LogTable::drop_reference(Log& log, std::unique_lock<std::mutex>& lock) {
   log.floor = LOG_NO_FLOOR;
   log.settle();
   link_idle(log);
+  const std::uint32_t tenant = log.options.tenant;
+  lock.unlock();
+  while (Log* const victim = over_limit(tenant)) free_idle(*victim);
 }
 
 // Ends the log's name. Unlocks it.
@@ -108,6 +115,7 @@ void LogTable::free_log(Log& log, std::unique_lock<std::mutex>& lock) {
   unlink_idle(log);
   while (log.id_count > 0) directory_.remove(log.ids[--log.id_count]);
   log.stored.clear(0, 0);
+  log.note.clear(0, 0);
   log.readers = {};
   log.head = {};
   log.reason = {};
@@ -130,55 +138,6 @@ void LogTable::discard(LogName name) {
   if (log->references == 0) free_log(*log, lock);
 }
 
-void LogTable::link_idle(Log& log) {
-  const std::lock_guard<std::mutex> lock(idle_mutex_);
-  WARMPATH_CHECK(!log.is_idle);
-  log.is_idle = true;
-  log.idle_older = idle_newest_;
-  log.idle_newer = NO_SLOT;
-  if (idle_newest_ != NO_SLOT) slot_of(idle_newest_)->idle_newer = log.name.slot;
-  if (idle_oldest_ == NO_SLOT) idle_oldest_ = log.name.slot;
-  idle_newest_ = log.name.slot;
-  idle_count_++;
-}
-
-void LogTable::unlink_idle(Log& log) {
-  const std::lock_guard<std::mutex> lock(idle_mutex_);
-  if (!log.is_idle) return;
-  unlink_locked(log);
-}
-
-void LogTable::unlink_locked(Log& log) {
-  WARMPATH_CHECK(log.is_idle && idle_count_ > 0);
-  log.is_idle = false;
-  if (log.idle_older == NO_SLOT) {
-    idle_oldest_ = log.idle_newer;
-  } else {
-    slot_of(log.idle_older)->idle_newer = log.idle_newer;
-  }
-  if (log.idle_newer == NO_SLOT) {
-    idle_newest_ = log.idle_older;
-  } else {
-    slot_of(log.idle_newer)->idle_older = log.idle_older;
-  }
-  idle_count_--;
-}
-
-// Frees the log that has been idle longest; false when none is idle. No log's mutex may be held.
-bool LogTable::evict_oldest() {
-  Log* victim = nullptr;
-  {
-    const std::lock_guard<std::mutex> lock(idle_mutex_);
-    if (idle_oldest_ == NO_SLOT) return false;
-    victim = slot_of(idle_oldest_);
-    unlink_locked(*victim);
-  }
-  std::unique_lock<std::mutex> lock(victim->mutex);
-  // Between the two locks somebody may have come back to it, or it may be another log by now.
-  if (victim->is_open && victim->references == 0) free_log(*victim, lock);
-  return true;
-}
-
 bool LogTable::publish(LogName name, const std::uint8_t* id, std::size_t size) {
   std::unique_lock<std::mutex> lock;
   Log* const log = locked(name, lock);
@@ -198,7 +157,7 @@ void LogTable::totals(double* out) {
   out[0] = alive_.load(std::memory_order_relaxed);
   {
     const std::lock_guard<std::mutex> lock(idle_mutex_);
-    out[1] = idle_count_;
+    out[1] = idle_.count;
   }
   out[2] = directory_.count();
   out[3] = static_cast<double>(store_budget().held());

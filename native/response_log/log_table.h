@@ -26,12 +26,26 @@
 // Wakes: a reader is told once (is_told), and again only after a read that took all there was.
 // Mail is a hint: whoever gets MAIL_LOST looks at all its readers and all its logs.
 //
+// A log may have a note: bytes that its owner leaves beside it (the request that it answers), which
+// live and count as long as the log.
+//
 // Lives and memory: a log lives while it has references (its owner's, each remote reader's, each
 // retain). Without any it is freed, unless it ended in kept mode and has ids: then it is idle and
 // waits for clients to come back, until the budget or the slots run out: the one longest idle goes
 // first. A log that was too large stays as an idle tombstone without bytes, so that a client who
 // comes back is told `expired` and not `unknown`. Storing past the budget frees idle logs, then
 // turns a kept log into a window, then cuts the readers that needed the bytes.
+//
+// Idle logs are bounded three times over: each expires its retention after its end (expire(),
+// called now and then), all together are at most `items_max`, and those of one tenant have a limit
+// of count and bytes; whose limit is passed loses its own oldest.
+//
+//   all      A(t1) - B(t2) - C(t1) - D(t1)       oldest first; each log is in both lists
+//   tenant 1 A ------------- C ----- D           tenant_items_max 2: linking D evicts A
+//
+// Stopping: anybody of the tenant may ask for it (stop); the flag lies in the log and mail tells
+// the owner, who ends the work. A log whose last reader has left is doomed by its owner in one step
+// (doom_if_unread), so that a reader comes either before it, or finds nothing.
 //
 // Locks, always taken in this order: a log's mutex; then one of idle list, slot list, directory,
 // mailbox. Eviction takes the idle list alone, then its victim's mutex. Costs: an append locks one
@@ -42,6 +56,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "response_log/directory.h"
@@ -74,6 +89,30 @@ enum LogStatus : std::uint32_t {
   LOG_UNKNOWN = 64,  // no such log, or of another tenant
   LOG_FULL = 128,    // too many readers
   LOG_IS_WINDOW = 256,
+  LOG_STOP_ASKED = 512,
+};
+
+// As a retention: until something needs its place. A retention of 0: it goes with its last reader.
+inline constexpr std::uint64_t LOG_RETAINED_FOR_EVER = UINT64_MAX;
+
+// What idle logs may hold.
+struct ShelfLimits {
+  std::uint64_t items_max = LOGS_MAX;
+  std::uint64_t tenant_items_max = LOGS_MAX;
+  std::uint64_t tenant_bytes_max = UINT64_MAX;
+};
+
+struct IdleLinks {
+  std::uint32_t older = UINT32_MAX;
+  std::uint32_t newer = UINT32_MAX;
+};
+
+// Ends and size of a list of idle logs.
+struct IdleList {
+  std::uint32_t oldest = UINT32_MAX;
+  std::uint32_t newest = UINT32_MAX;
+  std::uint32_t count = 0;
+  std::uint64_t bytes = 0;
 };
 
 // Why a reader was cut, in the end code of its read.
@@ -121,13 +160,23 @@ class LogTable {
   // Returns the number of remote readers that keep up.
   std::uint32_t set_paused(LogName name, bool is_paused);
   void turn_to_window(LogName name);
+  // How long after its end the log waits for clients to come back.
+  void set_retention(LogName name, std::uint64_t retention_ms);
+  // False when the budget has no room for it.
+  bool set_note(LogName name, const std::uint8_t* bytes, std::size_t size);
+  // True: nobody on another thread reads it, and from now on nobody will.
+  bool doom_if_unread(LogName name);
 
   // Anybody's. `false` or LOG_UNKNOWN: there is no such log any more.
   bool retain(LogName name);
   void release(LogName name);
   // Takes the ids away; the log goes with its last reference.
   void discard(LogName name);
+  // Asks the owner to end the work. Status 0, LOG_ENDED or LOG_UNKNOWN.
+  std::uint32_t stop(LogName name, std::uint32_t tenant);
   bool stat(LogName name, LogFacts* facts);
+  // Copies the note from `position` on; returns the bytes copied.
+  std::size_t read_note(LogName name, std::uint64_t position, std::uint8_t* out, std::size_t size);
   std::uint32_t head(LogName name, std::uint8_t* out, std::size_t size);
   std::uint32_t reason(LogName name, std::uint8_t* out, std::size_t size);
   // Status 0 or LOG_EXPIRED, LOG_UNKNOWN; facts: size, whole_end and how it goes on.
@@ -146,6 +195,10 @@ class LogTable {
   bool publish(LogName name, const std::uint8_t* id, std::size_t size);
   bool find(std::uint32_t tenant, const std::uint8_t* id, std::size_t size, LogName* name);
 
+  void set_shelf(const ShelfLimits& limits);
+  // Frees the idle logs whose retention ends within `ahead_ms` from now; returns how many.
+  std::uint32_t expire(std::uint64_t ahead_ms);
+
   // Counts for metrics and tests: logs alive, idle, ids, bytes held.
   void totals(double* out);
 
@@ -160,6 +213,10 @@ class LogTable {
   void link_idle(Log& log);
   void unlink_idle(Log& log);
   void unlink_locked(Log& log);
+  void add_to(IdleList& list, Log& log, std::uint32_t which);
+  void take_from(IdleList& list, Log& log, std::uint32_t which);
+  void free_idle(Log& log);
+  Log* over_limit(std::uint32_t tenant);
   bool evict_oldest();
 
   static constexpr std::uint32_t PAGE_LOGS = 256;
@@ -169,13 +226,16 @@ class LogTable {
   std::uint32_t slots_made_ = 0;
 
   std::mutex idle_mutex_;
-  std::uint32_t idle_oldest_ = UINT32_MAX;
-  std::uint32_t idle_newest_ = UINT32_MAX;
-  std::uint32_t idle_count_ = 0;
+  ShelfLimits shelf_;
+  IdleList idle_;
+  std::unordered_map<std::uint32_t, IdleList> idle_of_;
 
   std::atomic<std::uint32_t> alive_{0};
   Directory directory_;
 };
+
+// Milliseconds of a clock that never goes back.
+std::uint64_t log_clock_ms();
 
 // The one table of the process.
 LogTable& log_table();

@@ -74,6 +74,37 @@ export const ROUTES: ReadonlyMap<string, Route> = new Map([
 /** Prefix of the routes of one model, `/v1/models/{id}`; an id may contain slashes. */
 export const MODEL_PATH = '/v1/models/'
 
+/** What is done with an answer that outlives its asker; front/kept_routes.ts does it. */
+export type KeptAct = 'retrieve' | 'delete' | 'cancel' | 'items' | 'resume'
+
+/** Method, path and act of the routes of kept answers. */
+export const KEPT_ROUTES = [
+  ['GET', '/v1/responses/{id}', 'retrieve'],
+  ['DELETE', '/v1/responses/{id}', 'delete'],
+  ['POST', '/v1/responses/{id}/cancel', 'cancel'],
+  ['GET', '/v1/responses/{id}/input_items', 'items'],
+  ['GET', '/v1/chat/completions/{id}', 'resume'],
+] as const satisfies readonly (readonly [string, string, KeptAct])[]
+
+/** Such a path: who is asked for, and what each method does. */
+export interface KeptPath {
+  readonly endpoint: 'responses' | 'chat'
+  readonly id: string
+  readonly acts: ReadonlyMap<string, KeptAct>
+}
+
+const KEPT_PATH = /^(\/v1\/(?:responses|chat\/completions)\/)([^/]+)(\/[a-z_]+)?$/
+
+/** null: the path is none of them. */
+export function keptPath(path: string): KeptPath | null {
+  const [, before = '', id = '', behind = ''] = KEPT_PATH.exec(path) ?? []
+  const template = `${before}{id}${behind}`
+  const acts = new Map<string, KeptAct>()
+  for (const [method, known, act] of KEPT_ROUTES) if (known === template) acts.set(method, act)
+  if (acts.size === 0) return null
+  return { endpoint: before === '/v1/responses/' ? 'responses' : 'chat', id, acts }
+}
+
 /** The error dialect of a path that may be unknown: Anthropic's SDK calls /v1/messages*. */
 export function dialectOf(path: string): 'openai' | 'anthropic' {
   return path.startsWith('/v1/messages') ? 'anthropic' : 'openai'
@@ -84,5 +115,5 @@ export function endpointOf(path: string): Endpoint {
   const route = ROUTES.get(path)
   if (route?.kind === 'relay') return route.endpoint.name
   if (path === '/v1/models' || path.startsWith(MODEL_PATH)) return 'models'
-  return route === undefined ? 'unknown' : 'operations'
+  return route === undefined ? (keptPath(path)?.endpoint ?? 'unknown') : 'operations'
 }

@@ -16,7 +16,7 @@ import { AdminApp } from '../front/admin_app.ts'
 import { SLOTS_MAX } from '../native/limits.ts'
 import { loadTable } from '../native/load_table.ts'
 import { overlay } from '../native/overlay.ts'
-import { setLogBudget } from '../native/response_log.ts'
+import { expireLogs, setLogBudget, setLogShelf } from '../native/response_log.ts'
 import { systemClock } from '../nodes/clock.ts'
 import { nodeEntrySchema } from '../nodes/config.ts'
 import { Fleet } from '../nodes/fleet.ts'
@@ -73,8 +73,14 @@ export class ControlPlane implements AdminActions {
     })
     this.#fleet = this.#makeFleet()
     this.#admin = new AdminApp(this, () => this.#access, this.#log)
-    this.#stopWatching = watchEventLoop(this.#metrics, () => {})
-    setLogBudget(configuration.responses.store_bytes_max)
+    this.#stopWatching = watchEventLoop(this.#metrics, () => expireLogs())
+    const { responses } = configuration
+    setLogBudget(responses.store_bytes_max)
+    setLogShelf({
+      itemsMax: responses.kept_items_max,
+      tenantItemsMax: responses.tenant_items_max,
+      tenantBytesMax: responses.tenant_bytes_max,
+    })
   }
 
   /**
@@ -216,7 +222,11 @@ export class ControlPlane implements AdminActions {
       logLimits: {
         keptBytesMax: responses.kept_bytes_max,
         lagBytesMax: responses.lag_bytes_max,
+        graceMs: responses.grace_ms,
+        retentionMs: responses.retention_ms,
+        resumeMs: responses.resume_ms,
       },
+      collapses: responses.collapse,
       showsMetrics: isLoopback(listen.host) && this.#keys.isOpen,
     }
   }

@@ -15,28 +15,31 @@
  *   the rules allow, else passed on as it came.
  * - *relaying*: each chunk is appended to the log, which hands it to its readers in the same turn.
  *
+ * The log of a private request is opened with the reply's first bytes, a kept one at the start.
  * `finish` alone releases the lease, stops the attempt, ends the log, writes metrics and the log
  * line. Costs per exchange: this object, an attempt, a log and a lease; per chunk: one native scan.
  */
 import assert from 'node:assert/strict'
-import type { ErrorCode } from '../errors.ts'
 import { OperatingError } from '../errors.ts'
 import { EVENT_DONE, EVENT_TERMINAL } from '../native/event_scanner.ts'
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import type { FinishReason } from '../observe/metrics/labels.ts'
 import { skipsPrefixCache } from '../prompt/eligibility.ts'
 import type { PromptKeys } from '../prompt/keyer.ts'
-import type { LogEnd, LogReader, UpstreamFlow } from '../responses/log_reader.ts'
 import { ResponseLog } from '../responses/response_log.ts'
 import type { Waiter } from '../routing/admission.ts'
 import type { RouteRequest } from '../routing/candidates.ts'
 import type { Attempts, RetryCause } from '../routing/retry_budget.ts'
 import type { Placement, Waiting } from '../routing/router.ts'
+import type { Asker } from './asker.ts'
 import type { AttemptListener, Breakage, NodeHeaders } from './attempt.ts'
 import { Attempt } from './attempt.ts'
 import type { Timed } from './deadlines.ts'
+import { endOf, isEmptyStream, REFUSED_AS } from './ends.ts'
+import type { Keeping } from './keeping.ts'
+import { type KeptFlow, KeptLog } from './kept_log.ts'
 import type { ExchangeFacts } from './record.ts'
-import { hasElsewhere, isQueueFull, outcomeOf, STATUS_BODY_BYTES_MAX } from './refusal.ts'
+import { hasElsewhere, outcomeOf, Refusal } from './refusal.ts'
 import type { ExchangeRequest } from './request.ts'
 import type { ExchangeThread } from './thread.ts'
 import { upstreamHeaders } from './upstream_headers.ts'
@@ -48,30 +51,15 @@ interface Head {
   readonly headers: NodeHeaders
 }
 
-/** Who waits for the answer: the reader of the log, and the place for an error before any byte. */
-export interface Asker extends LogReader {
-  /** It has not taken all that it was given. */
-  readonly isLagging: boolean
-  /** Attaches itself to the log. */
-  follow(log: ResponseLog): void
-  /** Nothing was sent yet and nothing will come: answer with this error. */
-  refuse(error: OperatingError): void
-}
-
-/** How the router's refusals are counted. */
-const REFUSED_AS: Partial<Record<ErrorCode, FinishReason>> = {
-  slow_down: 'queue_full',
-  server_is_overloaded: 'queue_timeout',
-  model_not_found: 'refused',
-}
-
-export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
+export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
   readonly request: ExchangeRequest
   readonly facts: ExchangeFacts
+  /** The gateway's own error that it ended with. */
+  refusal: OperatingError | null = null
   deadlineMs = Infinity
   rosterIndex = -1
   readonly #thread: ExchangeThread
-  readonly #asker: Asker
+  readonly #asker: Asker | null
   readonly #attempts: Attempts
   #state: State = 'keying'
   #route: RouteRequest
@@ -79,21 +67,32 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
   readonly #tried: string[] = []
   #attempt: Attempt | null = null
   #head: Head | null = null
-  /** Pieces of a 429 or 5xx reply that may yet be retried. */
-  #refusal: Buffer[] | null = null
-  #refusalBytes = 0
+  /** A 429 or 5xx reply that may yet be retried. */
+  #refusal: Refusal | null = null
   #log: ResponseLog | null = null
+  #kept: KeptLog | null = null
+  #isSse = false
   #sawDone = false
   #stopKeying: (() => void) | null = null
   #waiter: Waiter | null = null
 
-  constructor(thread: ExchangeThread, request: ExchangeRequest, asker: Asker) {
+  /** Without an asker, `keeping` says who else may read the answer. */
+  constructor(
+    thread: ExchangeThread,
+    request: ExchangeRequest,
+    asker: Asker | null,
+    keeping: Keeping | null = null,
+  ) {
     this.#thread = thread
     this.request = request
     this.#asker = asker
     this.#attempts = thread.router.retries.begin()
     this.#route = { model: request.model, prompt: null, promptTokens: 0, skipsCache: false }
     this.facts = thread.recorder.begin(request)
+    if (keeping === null) return
+    this.#kept = new KeptLog(thread, request, keeping, this)
+    this.#log = this.#kept.log
+    asker?.follow(this.#log)
   }
 
   get isFinished(): boolean {
@@ -113,6 +112,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
 
   /** The client has gone: the work is cancelled at every stage. */
   leave(): void {
+    if (this.#asker === null) return
     if (this.#log !== null) this.#log.detach(this.#asker)
     else if (!this.isFinished) this.finish('client_gone')
   }
@@ -183,15 +183,18 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     if (attempt !== this.#attempt) return
     this.#head = { status, headers }
     this.facts.status = status
-    if (status >= 500 || status === 429) this.#refusal = []
+    if (status >= 500 || status === 429) this.#refusal = new Refusal()
     else this.deadlineMs = this.#thread.now() + this.#thread.timeouts.firstByteMs
   }
 
   onData(attempt: Attempt, chunk: Buffer): void {
     if (attempt !== this.#attempt) return
-    if (this.#refusal !== null) return this.#collectRefusal(chunk)
+    if (this.#refusal !== null) {
+      if (!this.#refusal.push(chunk)) this.#passRefusal()
+      return
+    }
     if (this.#state === 'asking') {
-      if (this.#isEmptyStream(chunk)) return this.#failed('reset')
+      if (isEmptyStream(this.request.endpoint.completion, chunk)) return this.#failed('reset')
       this.#openLog()
     }
     this.#append(chunk)
@@ -202,9 +205,9 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     if (log === null) return
     const now = this.#thread.now()
     this.deadlineMs = now + this.#thread.timeouts.betweenBytesMs
-    if (log.kind === 'sse') this.#thread.recorder.read(this.facts, now)
+    if (this.#isSse) this.#thread.recorder.read(this.facts, now)
     this.facts.tail.push(chunk)
-    const flags = log.append(chunk)
+    const flags = this.#kept === null ? log.append(chunk) : this.#kept.append(chunk)
     if ((flags & EVENT_TERMINAL) === 0) return
     if ((flags & EVENT_DONE) !== 0) this.#sawDone = true
     if (!this.isFinished) this.finish('complete')
@@ -218,9 +221,10 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     this.facts.firstByteMs = this.#thread.now()
     this.#attempt.placement.lease.firstToken()
     const type = head.headers['content-type']
-    const isSse = typeof type === 'string' && type.startsWith('text/event-stream')
+    this.#isSse = typeof type === 'string' && type.startsWith('text/event-stream')
+    if (this.#kept !== null) return this.#kept.head(head, this.#attempt.placement.node.id)
     const log = new ResponseLog({
-      kind: isSse ? 'sse' : 'json',
+      kind: this.#isSse ? 'sse' : 'json',
       mode: 'window',
       tenant: this.request.tenant.id,
       bytesMax: this.#thread.logLimits.keptBytesMax,
@@ -228,25 +232,18 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
       upstream: this,
     })
     this.#log = log
-    this.#asker.follow(log)
+    this.#asker?.follow(log)
     log.head(head)
-  }
-
-  /** vLLM can send `[DONE]` alone when it dies before the first token: nothing was answered. */
-  #isEmptyStream(chunk: Buffer): boolean {
-    if (this.request.endpoint.completion !== 'done' || chunk.length > 32) return false
-    return chunk.toString('latin1').trim() === 'data: [DONE]'
   }
 
   onDone(attempt: Attempt): void {
     if (attempt !== this.#attempt || this.isFinished) return
     if (this.#refusal !== null) return this.#refused()
     if (this.#state === 'asking') this.#openLog()
-    const isStream = this.#log?.kind === 'sse'
-    if (isStream && this.request.endpoint.completion === 'done' && !this.#sawDone) {
+    if (this.#isSse && this.request.endpoint.completion === 'done' && !this.#sawDone) {
       return this.finish('truncated', 'the node ended its stream early')
     }
-    if (isStream && this.request.endpoint.completion === 'terminal') {
+    if (this.#isSse && this.request.endpoint.completion === 'terminal') {
       return this.finish('truncated', 'the node ended its stream without a terminal event')
     }
     this.finish('complete')
@@ -257,16 +254,10 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     this.#failed(breakage)
   }
 
-  #collectRefusal(chunk: Buffer): void {
-    this.#refusal?.push(chunk)
-    this.#refusalBytes += chunk.length
-    if (this.#refusalBytes > STATUS_BODY_BYTES_MAX) this.#passRefusal()
-  }
-
   /** A 429 or 5xx has been read whole: another node, or the reply as it came. */
   #refused(): void {
     const status = this.#head?.status ?? 500
-    const isFull = status === 503 && isQueueFull(Buffer.concat(this.#refusal ?? []))
+    const isFull = status === 503 && this.#refusal?.isQueueFull === true
     this.#report(outcomeOf(status, isFull))
     if (this.#retry(isFull ? 'queue_full' : 'status')) return
     this.#passRefusal()
@@ -274,7 +265,7 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
   }
 
   #passRefusal(): void {
-    const pieces = this.#refusal ?? []
+    const pieces = this.#refusal?.pieces ?? []
     this.#refusal = null
     this.#openLog()
     for (const piece of pieces) this.#append(piece)
@@ -312,7 +303,6 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     attempt.placement.lease.release()
     this.#attempt = null
     this.#refusal = null
-    this.#refusalBytes = 0
     this.#place()
     return true
   }
@@ -346,7 +336,18 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
 
   /** The last reader has gone. */
   abandoned(): void {
-    if (!this.isFinished) this.finish(this.#asker.isLagging ? 'slow_reader' : 'client_gone')
+    if (this.isFinished || this.#kept?.left() === false) return
+    this.finish(this.#asker?.isLagging ? 'slow_reader' : 'client_gone')
+  }
+
+  /** Part of UpstreamFlow: somebody asked for the end. */
+  stopped(): void {
+    if (!this.isFinished) this.finish('cancelled')
+  }
+
+  /** Part of KeptFlow. */
+  deserted(): void {
+    if (!this.isFinished) this.finish('client_gone')
   }
 
   /** The process ends before this exchange did. */
@@ -359,9 +360,11 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
 
   #refuse(reason: FinishReason, error: OperatingError): void {
     this.facts.status = error.status
+    this.refusal = error
     this.#thread.recorder.erred(error.code)
+    this.#kept?.refuse(error, error.body(this.request.endpoint.dialect))
     this.finish(reason)
-    this.#asker.refuse(error)
+    if (this.#kept === null) this.#asker?.refuse(error)
   }
 
   /**
@@ -387,14 +390,11 @@ export class Exchange implements AttemptListener, UpstreamFlow, Timed, Waiting {
     if (log !== null) {
       this.facts.bytes = log.bytes
       this.facts.events = log.events
-      log.end(endOf(reason, fault))
+      const end = endOf(reason, fault)
+      if (this.#kept !== null) this.#kept.end(end)
+      else log.end(end)
       log.close()
     }
     this.#thread.recorder.finish(this.facts, reason)
   }
-}
-
-function endOf(reason: FinishReason, fault: string | undefined): LogEnd {
-  if (fault !== undefined) return { kind: 'failed', reason: fault }
-  return { kind: reason === 'complete' ? 'complete' : 'cancelled' }
 }

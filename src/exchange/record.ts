@@ -96,6 +96,23 @@ export class Recorder {
     this.#metrics.countRequest(ENDPOINT[endpoint], status)
   }
 
+  /** A client that came back reads on. */
+  resumed(endpoint: Endpoint): void {
+    this.answered(endpoint, 200)
+    this.#metrics.add(M.resumes, 1)
+  }
+
+  /** A client reads the answer to another's identical request. */
+  collapsed(endpoint: Endpoint): void {
+    this.answered(endpoint, 200)
+    this.#metrics.add(M.collapsed, 1)
+  }
+
+  /** A client asked for the end of a response. */
+  cancelled(): void {
+    this.#metrics.add(M.cancels, 1)
+  }
+
   /** An error that the gateway made itself, inside an exchange or before one. */
   erred(code: ErrorCode): void {
     this.#metrics.addFor(M.errors, ERROR[code], 1)

@@ -10,9 +10,26 @@
 import type { FleetView } from '../nodes/fleet_view.ts'
 
 /** Bytes of a 429 or 5xx body that are read before the reply is passed on instead of retried. */
-export const STATUS_BODY_BYTES_MAX = 65_536
+const STATUS_BODY_BYTES_MAX = 65_536
 
-export function isQueueFull(body: Buffer): boolean {
+/** The body of a 429 or 5xx reply while it is being read. */
+export class Refusal {
+  readonly pieces: Buffer[] = []
+  #bytes = 0
+
+  /** False: it is too long to wait for its end. */
+  push(chunk: Buffer): boolean {
+    this.pieces.push(chunk)
+    this.#bytes += chunk.length
+    return this.#bytes <= STATUS_BODY_BYTES_MAX
+  }
+
+  get isQueueFull(): boolean {
+    return isQueueFull(Buffer.concat(this.pieces))
+  }
+}
+
+function isQueueFull(body: Buffer): boolean {
   try {
     const decoded: unknown = JSON.parse(body.toString('utf8'))
     if (typeof decoded !== 'object' || decoded === null || !('error' in decoded)) return false

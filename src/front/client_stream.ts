@@ -26,11 +26,15 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import { errorEvent } from '../api/error_event.ts'
 import { OperatingError } from '../errors.ts'
-import type { Asker } from '../exchange/exchange.ts'
+import type { Asker } from '../exchange/asker.ts'
+import { NODE_HEADER } from '../exchange/kept_log.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import { EVENT_TERMINAL } from '../native/event_scanner.ts'
+import type { Following, LogName, LogOwner } from '../responses/log_owner.ts'
 import type { LogEnd, LogHead } from '../responses/log_reader.ts'
+import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
+import type { EventNumbers } from './event_numbers.ts'
 import type { Flushable } from './flush_queue.ts'
 import { flushSoon } from './flush_queue.ts'
 import type { Connection } from './reply.ts'
@@ -53,6 +57,7 @@ const OWN_HEADERS = new Set([
   'date',
   'content-length',
   'x-request-id',
+  NODE_HEADER,
 ])
 const SSE_HEADERS = new Set(['content-type', 'cache-control', 'x-accel-buffering'])
 
@@ -60,7 +65,11 @@ export interface StreamFacts {
   readonly endpoint: EndpointFacts
   readonly requestId: string
   /** Name of the node that answered, where the client may know it. */
-  nodeId(): string | null
+  nodeId(head: LogHead): string | null
+  /** Further headers of the answer. */
+  readonly headers: readonly (readonly [string, string])[]
+  /** Puts numbers before the events, where the stream is resumable. */
+  readonly numbers: EventNumbers | null
 }
 
 type Shape = 'sse' | 'sized' | 'chunked'
@@ -70,6 +79,8 @@ export class ClientStream implements Asker, Flushable {
   readonly #res: HttpResponse
   readonly #facts: StreamFacts
   #log: ResponseLog | null = null
+  /** The log, where it may be another thread's; its bytes are valid during the call only. */
+  #following: Following | null = null
   #head: LogHead | null = null
   #shape: Shape = 'chunked'
   #length = 0
@@ -116,6 +127,20 @@ export class ClientStream implements Asker, Flushable {
     this.#isFed = false
   }
 
+  /** Reads a log of any thread from a position on; says why where it cannot. */
+  join(logs: LogOwner, name: LogName, tenant: number, position: number): RefusedReader | null {
+    this.#isFed = true
+    const got = logs.follow(name, tenant, this, position)
+    if (typeof got === 'string') return got
+    this.#following = got
+    return null
+  }
+
+  /** The client has gone. */
+  leave(): void {
+    this.#following?.detach()
+  }
+
   onHead(head: LogHead): void {
     this.#head = head
     const type = head.headers['content-type']
@@ -127,6 +152,10 @@ export class ClientStream implements Asker, Flushable {
 
   onBytes(chunk: Uint8Array, wholeEnd: number, flags: number): boolean {
     if (this.#connection.isGone) return false
+    const { numbers } = this.#facts
+    if (numbers !== null && this.#shape === 'sse') {
+      return this.#writeEvents(numbers.insert(chunk), numbers.wholeEnd, flags)
+    }
     if (this.#isFed) chunk = Buffer.from(chunk)
     if (this.#shape === 'sse') return this.#writeEvents(chunk, wholeEnd, flags)
     if (this.#shape === 'sized') return this.#writeSized(chunk)
@@ -258,8 +287,9 @@ export class ClientStream implements Asker, Flushable {
       else for (const item of value ?? []) res.writeHeader(name, item)
     }
     res.writeHeader('x-request-id', this.#facts.requestId)
-    const nodeId = this.#facts.nodeId()
-    if (nodeId !== null) res.writeHeader('x-warmpath-node', nodeId)
+    for (const [name, value] of this.#facts.headers) res.writeHeader(name, value)
+    const nodeId = this.#facts.nodeId(head)
+    if (nodeId !== null) res.writeHeader(NODE_HEADER, nodeId)
   }
 
   #watchWritable(): void {
@@ -279,6 +309,10 @@ export class ClientStream implements Asker, Flushable {
       this.#res.cork(() => {})
     }
     if (this.#connection.isGone) return true
+    if (this.#following !== null) {
+      this.#following.ready()
+      return true
+    }
     this.#isFed = true
     this.#log?.ready(this)
     this.#isFed = false

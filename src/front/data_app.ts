@@ -12,19 +12,26 @@ import { queryHoldsKey } from '../access/query.ts'
 import type { EditRules } from '../api/edit_rules.ts'
 import type { Route } from '../api/endpoints.ts'
 import { dialectOf, endpointOf, MODEL_PATH, ROUTES } from '../api/endpoints.ts'
-import { readRequest } from '../api/relay.ts'
+import { type Plan, type Planner, planRequest } from '../api/plan.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
+import { NODE_HEADER } from '../exchange/kept_log.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { describeModel, listModels } from '../nodes/models.ts'
+import type { LogHead } from '../responses/log_reader.ts'
 import { collectBody } from './body.ts'
-import { ClientStream } from './client_stream.ts'
-import type { Answer, Connection } from './reply.ts'
+import { ClientStream, type StreamFacts } from './client_stream.ts'
+import { EventNumbers } from './event_numbers.ts'
+import { KeptRoutes, type Visitor } from './kept_routes.ts'
+import type { Answer } from './reply.ts'
 import { errorAnswer, jsonAnswer, reply } from './reply.ts'
 import type { RequestHead } from './request_head.ts'
 import { readHead } from './request_head.ts'
 import { requestIds } from './request_ids.ts'
 import { uWS } from './uws.ts'
+
+/** Said to those who read the answer to another's request (RFC 9211). */
+const COLLAPSED = [['Cache-Status', 'warmpath; fwd=miss; collapsed']] as const
 
 export interface DataAppOptions {
   readonly thread: ExchangeThread
@@ -33,6 +40,8 @@ export interface DataAppOptions {
   /** One counter for each of EDITS. */
   readonly editCounts: Uint32Array
   readonly bodyBytesMax: number
+  /** Identical deterministic requests share one exchange. */
+  readonly collapses: boolean
   /** Told of every connection: 1 when it is opened, -1 when it is gone. */
   readonly onConnection: (change: number) => void
   readonly version: string
@@ -41,16 +50,16 @@ export interface DataAppOptions {
 }
 
 /** A client's exchange in progress, as `onAborted` sees it. */
-class Visit implements Connection {
+class Visit implements Visitor {
   readonly res: HttpResponse
   isGone = false
-  exchange: Exchange | null = null
+  holder: { leave(): void } | null = null
 
   constructor(res: HttpResponse) {
     this.res = res
     res.onAborted(() => {
       this.isGone = true
-      this.exchange?.leave()
+      this.holder?.leave()
     })
   }
 }
@@ -59,11 +68,21 @@ export class DataApp {
   readonly #options: DataAppOptions
   readonly #app: TemplatedApp
   readonly #newId = requestIds()
+  /** Ids that clients come back with; not those that nodes and logs see. */
+  readonly #newSecretId = requestIds()
+  readonly #kept: KeptRoutes
   #socket: us_listen_socket | null = null
   #isDraining = false
 
   constructor(options: DataAppOptions) {
     this.#options = options
+    this.#kept = new KeptRoutes({
+      thread: options.thread,
+      identify: head => this.#identify(head),
+      refuse: (visit, head, error, isClosing) => this.#refuse(visit, head, error, isClosing),
+      refuseMethod: (visit, head, allowed) => this.#refuseMethod(visit, head, allowed),
+      stream: (visit, head, facts, tenant) => this.#joined(visit, head, facts, tenant),
+    })
     this.#app = uWS.App()
     this.#app.filter((_, change) => options.onConnection(Number(change)))
     this.#app.any('/*', (res, req) => this.#handle(res, req))
@@ -101,6 +120,7 @@ export class DataApp {
     }
     const route = ROUTES.get(head.path)
     if (route?.kind === 'relay') return this.#relay(visit, head, route)
+    if (route === undefined && this.#kept.answer(visit, head)) return
     this.#answerOwn(visit, head, route)
   }
 
@@ -130,7 +150,7 @@ export class DataApp {
     if (visit.isGone) return
     const { thread } = this.#options
     const id = this.#newId()
-    const read = readRequest(
+    const plan = planRequest(
       {
         id,
         endpoint: route.endpoint,
@@ -143,20 +163,78 @@ export class DataApp {
         contentType: head.contentType,
         bytes,
       },
-      this.#options.edits(),
-      this.#options.editCounts,
+      head,
+      this.#planner(),
     )
-    if (read instanceof OperatingError) {
-      return this.#refuse(visit, head, read, false)
+    if (plan instanceof OperatingError) {
+      return this.#refuse(visit, head, plan, false)
     }
+    if (plan.shareKey !== null && this.#share(visit, head, plan, plan.shareKey, tenant)) return
+    if (plan.now !== null) return this.#runBehind(visit, head, plan, plan.now)
     const asker = new ClientStream(visit, {
       requestId: head.requestId ?? id,
       endpoint: route.endpoint,
       nodeId: () => (this.#seesNodes(tenant) ? exchange.nodeId : null),
+      headers: plan.headers,
+      numbers: plan.isNumbered ? new EventNumbers(0) : null,
     })
-    const exchange = new Exchange(thread, read, asker)
-    visit.exchange = exchange
+    const exchange = new Exchange(thread, plan.request, asker, plan.keeping)
+    visit.holder = exchange
     exchange.start()
+  }
+
+  #planner(): Planner {
+    const { thread, edits, editCounts, collapses } = this.#options
+    const { retentionMs, resumeMs } = thread.logLimits
+    return {
+      rules: edits(),
+      editCounts,
+      logs: thread.logs,
+      newId: this.#newSecretId,
+      wallMs: Date.now,
+      retentionMs,
+      resumeMs,
+      collapses,
+    }
+  }
+
+  /** Runs a background response; the client is answered at once. */
+  #runBehind(visit: Visit, head: RequestHead, plan: Plan, now: string): void {
+    const { thread } = this.#options
+    const exchange = new Exchange(thread, plan.request, null, plan.keeping)
+    exchange.start()
+    if (exchange.refusal !== null) return this.#refuse(visit, head, exchange.refusal, false)
+    reply(visit, { ...jsonAnswer(200, now), headers: plan.headers })
+  }
+
+  /** Reads the answer to an identical request that is in flight on any thread, if there is one. */
+  #share(visit: Visit, head: RequestHead, plan: Plan, key: string, tenant: Tenant): boolean {
+    const { logs, recorder } = this.#options.thread
+    const name = logs.find(tenant.id, key)
+    if (name === null) return false
+    const { endpoint } = plan.request
+    const facts = { endpoint, headers: COLLAPSED, numbers: null }
+    const asker = this.#joined(visit, head, facts, tenant)
+    // It may end, or be too long to be read from its start, in this very moment.
+    if (asker.join(logs, name, tenant.id, 0) !== null) return false
+    visit.holder = asker
+    recorder.collapsed(endpoint.name)
+    return true
+  }
+
+  /** The writer of an answer that another exchange, maybe of another thread, is getting. */
+  #joined(
+    visit: Visitor,
+    head: RequestHead,
+    facts: Pick<StreamFacts, 'endpoint' | 'headers' | 'numbers'>,
+    tenant: Tenant,
+  ): ClientStream {
+    const seesNodes = this.#seesNodes(tenant)
+    return new ClientStream(visit, {
+      ...facts,
+      requestId: head.requestId ?? this.#newId(),
+      nodeId: stored => (seesNodes ? nodeOf(stored) : null),
+    })
   }
 
   #answerOwn(visit: Visit, head: RequestHead, route: Route | undefined): void {
@@ -252,6 +330,12 @@ export class DataApp {
     })
     reply(visit, { ...answer, isBodyless: head.method === 'HEAD' })
   }
+}
+
+/** The node that a stored head names. */
+function nodeOf({ headers }: LogHead): string | null {
+  const id = headers[NODE_HEADER]
+  return typeof id === 'string' ? id : null
 }
 
 function decoded(text: string): string {

@@ -31,6 +31,7 @@ import { openLog } from '../observe/log.ts'
 import { G, M } from '../observe/metrics/layout.ts'
 import { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import { EDITS } from '../prompt/edits.ts'
+import { LogOwner } from '../responses/log_owner.ts'
 import { systemClock as routingClock } from '../routing/clock.ts'
 import type { RoutingConfig } from '../routing/config.ts'
 import { Router } from '../routing/router.ts'
@@ -55,6 +56,7 @@ export interface ThreadStart {
   readonly logLimits: ExchangeThread['logLimits']
   readonly sharesPrefixCache: boolean
   readonly bodyBytesMax: number
+  readonly collapses: boolean
   readonly connectTimeoutMs: number
   /** The data port may show metrics: loopback, and no keys. */
   readonly showsMetrics: boolean
@@ -70,6 +72,7 @@ class GatewayThread {
   readonly #sockets: NodeSockets
   readonly #router: Router
   readonly #board: SharedWaitBoard
+  readonly #logs: LogOwner
   readonly #deadlines = new Deadlines(() => performance.now())
   readonly #outcomes = new OutcomeReporter(systemClock, outcome =>
     tell({ kind: 'outcome', outcome }),
@@ -106,7 +109,9 @@ class GatewayThread {
     this.#board = new SharedWaitBoard(start.index, start.waiting, start.mailboxes, {
       freed: (slot, hops) => this.#router.admission.receive(slot, hops),
       lost: () => this.#router.admission.wakeAll(),
+      aboutLogs: (kind, a, b, c) => this.#logs.onMail(kind, a, b, c),
     })
+    this.#logs = new LogOwner(this.#board.mailbox)
     this.#router = new Router({
       config: start.routing,
       clock: routingClock,
@@ -124,6 +129,7 @@ class GatewayThread {
       edits: () => this.#edits,
       editCounts: this.#editCounts,
       bodyBytesMax: start.bodyBytesMax,
+      collapses: start.collapses,
       onConnection: change => this.#countConnection(change),
       version: start.version,
       metricsText: start.showsMetrics ? () => this.#askMetrics() : null,
@@ -169,6 +175,7 @@ class GatewayThread {
       forwardsAuthorization: () => this.#access.isOpen,
       timeouts,
       logLimits,
+      logs: this.#logs,
       router: this.#router,
       sockets: this.#sockets,
       deadlines: this.#deadlines,
@@ -210,6 +217,7 @@ class GatewayThread {
     this.#stopWatching()
     await this.#keying.close()
     await this.#sockets.close()
+    this.#logs.close()
     this.#board.close()
     this.#recorder.settle()
     await this.#log.flush()

@@ -36,6 +36,12 @@ export interface RequestHead {
   readonly requestId: string | undefined
   readonly upgrade: string | undefined
   readonly isClosing: boolean
+  /** `x-warmpath-resume: 1`: the client wants to be able to come back. */
+  readonly isResumable: boolean
+  /** `x-warmpath-collapse`: the client's word on sharing a request, undefined without one. */
+  readonly collapse: string | undefined
+  /** Number of the last event that a client that comes back has seen. */
+  readonly lastEventId: string | undefined
   readonly fault: OperatingError | null
 }
 
@@ -49,6 +55,9 @@ const CONTENT_TYPE = 7
 const UPGRADE = 8
 const CONNECTION = 9
 const DROPPED = 10
+const RESUME = 11
+const COLLAPSE = 12
+const LAST_EVENT = 13
 
 /**
  * What happens to a header that is not simply forwarded. Dropped are: hop-by-hop headers
@@ -65,6 +74,9 @@ const RULES = new Map<string, number>([
   ['content-type', CONTENT_TYPE],
   ['upgrade', UPGRADE],
   ['connection', CONNECTION],
+  ['x-warmpath-resume', RESUME],
+  ['x-warmpath-collapse', COLLAPSE],
+  ['last-event-id', LAST_EVENT],
   ['keep-alive', DROPPED],
   ['te', DROPPED],
   ['trailer', DROPPED],
@@ -102,6 +114,9 @@ class Head implements RequestHead {
   requestId: string | undefined = undefined
   upgrade: string | undefined = undefined
   isClosing = false
+  isResumable = false
+  collapse: string | undefined = undefined
+  lastEventId: string | undefined = undefined
   fault: OperatingError | null = null
   hosts = 0
   lengths = 0
@@ -155,6 +170,15 @@ function readHeader(rule: number, value: string): void {
       return
     case UPGRADE:
       head.upgrade = value
+      return
+    case RESUME:
+      head.isResumable = value === '1'
+      return
+    case COLLAPSE:
+      head.collapse = value
+      return
+    case LAST_EVENT:
+      head.lastEventId = value
       return
     default:
       if (value.toLowerCase().includes('close')) head.isClosing = true

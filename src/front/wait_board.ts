@@ -19,11 +19,15 @@ export interface WaitMail {
   freed(slot: number, hops: number): void
   /** Some mail did not fit into the box: look at everything. */
   lost(): void
+  /** Mail about response logs; `lost` comes here as well. */
+  aboutLogs(kind: number, a: number, b: number, c: number): void
 }
 
 export class SharedWaitBoard implements WaitBoard {
   readonly waiting: Int32Array
   readonly self: number
+  /** This thread's mailbox, the name under which logs know it. */
+  readonly mailbox: number
   readonly #mailboxes: Int32Array
 
   constructor(
@@ -35,13 +39,15 @@ export class SharedWaitBoard implements WaitBoard {
     this.self = self
     this.waiting = new Int32Array(waiting)
     this.#mailboxes = new Int32Array(mailboxes)
-    const own = openMailbox((words, count) => {
+    this.mailbox = openMailbox((words, count) => {
       for (let at = 0; at < count * MAIL_WORDS; at += MAIL_WORDS) {
-        if (words[at] === MAIL_SLOT_FREED) mail.freed(words[at + 1] ?? 0, words[at + 2] ?? 0)
-        else if (words[at] === MAIL_LOST) mail.lost()
+        const [kind = 0, a = 0, b = 0, c = 0] = words.subarray(at, at + MAIL_WORDS)
+        if (kind === MAIL_SLOT_FREED) mail.freed(a, b)
+        else mail.aboutLogs(kind, a, b, c)
+        if (kind === MAIL_LOST) mail.lost()
       }
     })
-    Atomics.store(this.#mailboxes, self, own)
+    Atomics.store(this.#mailboxes, self, this.mailbox)
   }
 
   wake(thread: number, slot: number, hops: number): boolean {

@@ -86,6 +86,9 @@ export const KEY_NAMES = [
   'encoding_format',
   'truncation',
   'output_config',
+  'metadata',
+  'output',
+  'response',
 ] as const
 
 export type KeyName = Exclude<(typeof KEY_NAMES)[number], ''>

@@ -20,6 +20,8 @@ export const MAIL_RESUME_UPSTREAM = 3
 export const MAIL_SLOT_FREED = 4
 /** Words are the sender's: run an exchange for another thread. */
 export const MAIL_START_EXCHANGE = 5
+/** a, b = name of a log that you own: somebody wants its work to end. */
+export const MAIL_STOP = 6
 
 export const MAIL_WORDS = 4
 /** Messages handed over in one call of `onBatch`. */

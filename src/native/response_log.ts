@@ -32,6 +32,7 @@ export const LOG_EXPIRED = 32
 export const LOG_UNKNOWN = 64
 export const LOG_FULL = 128
 export const LOG_IS_WINDOW = 256
+export const LOG_STOP_ASKED = 512
 
 /** `FACT_END_CODE` of a reader that was cut. */
 export const LOG_CUT_MEMORY = 2
@@ -107,6 +108,13 @@ interface LogAddon {
   ): void
   logDetach(slot: number, generation: number, reader: number): void
   logPublish(slot: number, generation: number, id: Uint8Array): boolean
+  logSetRetention(slot: number, generation: number, retentionMs: number): void
+  logSetNote(slot: number, generation: number, note: Uint8Array): boolean
+  logReadNote(slot: number, generation: number, position: number, out: Uint8Array): number
+  logDoomIfUnread(slot: number, generation: number): boolean
+  logStop(slot: number, generation: number, tenant: number): number
+  logSetShelf(itemsMax: number, tenantItemsMax: number, tenantBytesMax: number): void
+  logExpire(aheadMs: number): number
   logFind(tenant: number, id: Uint8Array, outName: Uint32Array): boolean
   logTotals(out: Uint32Array): void
   logSetBudget(bytesMax: number): void
@@ -138,4 +146,27 @@ export function setLogBudget(bytesMax: number): void {
     throw new TypeError(`bytesMax must be a whole number of bytes, got ${bytesMax}`)
   }
   nativeLog.logSetBudget(bytesMax)
+}
+
+/** What finished logs that wait for clients to come back may hold. */
+export interface LogShelf {
+  readonly itemsMax: number
+  readonly tenantItemsMax: number
+  readonly tenantBytesMax: number
+}
+
+export function setLogShelf({ itemsMax, tenantItemsMax, tenantBytesMax }: LogShelf): void {
+  for (const limit of [itemsMax, tenantItemsMax, tenantBytesMax]) {
+    if (Number.isSafeInteger(limit) && limit >= 0) continue
+    throw new TypeError(`a limit must be a whole number, got ${limit}`)
+  }
+  nativeLog.logSetShelf(itemsMax, tenantItemsMax, tenantBytesMax)
+}
+
+/** Frees the finished logs whose retention ends within `aheadMs`; returns how many. */
+export function expireLogs(aheadMs = 0): number {
+  if (!(Number.isSafeInteger(aheadMs) && aheadMs >= 0)) {
+    throw new TypeError(`aheadMs must be whole milliseconds, got ${aheadMs}`)
+  }
+  return nativeLog.logExpire(aheadMs)
 }

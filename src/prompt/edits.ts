@@ -35,7 +35,10 @@ export interface EditPolicy {
   readonly sessionPrefix: string | null
 }
 
-/** What can be edited; the position is the place in the caller's counts. */
+/**
+ * What can be edited; the position is the place in the caller's counts. The last three are made
+ * by api/responses_plan.ts.
+ */
 export const EDITS = [
   'kv_transfer_params',
   'ec_transfer_params',
@@ -44,7 +47,10 @@ export const EDITS = [
   'priority',
   'cache_salt',
   'session_id',
-] as const satisfies readonly KeyName[]
+  'conversation',
+  'background',
+  'response_id',
+] as const
 
 const CACHE_SALT_EDIT = EDITS.indexOf('cache_salt')
 const SESSION_EDIT = EDITS.indexOf('session_id')
@@ -67,7 +73,7 @@ const XARGS_EDITS = editsOf([
   'session_id',
 ])
 
-function editsOf(names: readonly (typeof EDITS)[number][]): Int8Array {
+function editsOf(names: readonly Extract<(typeof EDITS)[number], KeyName>[]): Int8Array {
   const edits = new Int8Array(256).fill(-1)
   for (const name of names) edits[keyId(name)] = EDITS.indexOf(name)
   return edits

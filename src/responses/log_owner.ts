@@ -14,8 +14,14 @@ import {
   MAIL_LOG_ADVANCED,
   MAIL_LOST,
   MAIL_RESUME_UPSTREAM,
+  MAIL_STOP,
 } from '../native/mailbox.ts'
-import { DIRECTORY_ID_BYTES_MAX, nativeLog } from '../native/response_log.ts'
+import {
+  DIRECTORY_ID_BYTES_MAX,
+  LOG_ENDED,
+  LOG_UNKNOWN,
+  nativeLog,
+} from '../native/response_log.ts'
 import type { LogReader } from './log_reader.ts'
 import { type RefusedReader, RemoteReader } from './remote_reader.ts'
 import type { ResponseLog } from './response_log.ts'
@@ -74,6 +80,7 @@ export class LogOwner {
         this.#readers.get(a)?.advanced()
         return true
       case MAIL_CANCEL:
+      case MAIL_STOP:
       case MAIL_RESUME_UPSTREAM: {
         const log = this.#logs.get(a)
         if (log !== undefined && log.generation === b) log.reconsider(kind === MAIL_CANCEL)
@@ -116,6 +123,16 @@ export class LogOwner {
     if (log.tenant !== tenant) return 'unknown'
     if (!log.attach(reader, position)) return 'expired'
     return { ready: () => log.ready(reader), detach: () => log.detach(reader) }
+  }
+
+  /**
+   * Asks for the work behind a log to end, on whatever thread it runs. The log then ends as its
+   * exchange ends it, some turns later; asking again changes nothing.
+   */
+  stop(name: LogName, tenant: number): 'stopping' | 'ended' | 'unknown' {
+    const status = nativeLog.logStop(name.slot, name.generation, tenant)
+    if ((status & LOG_UNKNOWN) !== 0) return 'unknown'
+    return (status & LOG_ENDED) !== 0 ? 'ended' : 'stopping'
   }
 
   /** Leaves all logs of other threads; the thread is about to end. */

@@ -50,4 +50,6 @@ export interface UpstreamFlow {
   resume(): void
   /** The last live reader has gone, and the log has not ended. */
   abandoned(): void
+  /** Somebody asked for the work to end; may be said more than once. */
+  stopped(): void
 }

@@ -36,6 +36,7 @@ import {
   LOG_IS_WINDOW,
   LOG_NO_FLOOR,
   LOG_PRIVATE,
+  LOG_STOP_ASKED,
   nativeLog,
 } from '../native/response_log.ts'
 import { encodeEnd, encodeHead } from './log_codec.ts'
@@ -252,11 +253,12 @@ export class ResponseLog {
     this.#releaseIfDone()
   }
 
-  /** Mail from other threads: remote readers came, caught up or, if so said, left. */
+  /** Mail from other threads: readers came, caught up or, if so said, left; or an end is asked. */
   reconsider(hasLeft: boolean): void {
     if (this.#end !== null) return
     const before = this.#remoteLive
     this.#countRemote()
+    if ((fact(FACT_STATUS) & LOG_STOP_ASKED) !== 0) return this.#upstream.stopped()
     if (this.readers === 0 && (hasLeft || before > 0)) this.#upstream.abandoned()
     this.#settle()
   }
@@ -345,6 +347,7 @@ export class ResponseLog {
   }
 
   #countRemote(): void {
+    facts[FACT_STATUS] = 0
     if (this.#owner === null) return
     nativeLog.logStat(this.slot, this.generation, facts)
     this.#remoteLive = fact(FACT_REMOTE_LIVE)

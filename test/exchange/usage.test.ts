@@ -1,4 +1,4 @@
-import * as fc from "fast-check"
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Tail } from '../../src/exchange/usage.ts'
 

@@ -21,7 +21,7 @@ const BUDGET_BYTES = 256 * 2 ** 20
 const NO_THREAD = 0xfffffffe
 const LOGS_MAX = 65_536
 const REMOTE_READERS_MAX = 1024
-const upstream = { pause: () => {}, resume: () => {}, abandoned: () => {} }
+const upstream = { pause: () => {}, resume: () => {}, abandoned: () => {}, stopped: () => {} }
 const owner = new LogOwner(NO_THREAD)
 
 function open(mode: 'kept' | 'window', bytesMax = 2 ** 20): ResponseLog {

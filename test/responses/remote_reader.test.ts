@@ -54,6 +54,7 @@ function open(mode: 'kept' | 'window', id: string) {
       pause: () => calls.push('pause'),
       resume: () => calls.push('resume'),
       abandoned: () => calls.push('abandoned'),
+      stopped: () => calls.push('stopped'),
     },
   })
   expect(log.publish(id)).toBe(true)

@@ -17,6 +17,7 @@ function open(options: { kind?: 'sse' | 'json'; mode?: 'window' | 'kept'; lag?: 
       pause: () => calls.push('pause'),
       resume: () => calls.push('resume'),
       abandoned: () => calls.push('abandoned'),
+      stopped: () => calls.push('stopped'),
     },
   })
   return { log, calls }

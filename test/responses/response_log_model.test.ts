@@ -59,6 +59,7 @@ class Harness {
         abandoned: () => {
           this.wasAbandoned = true
         },
+        stopped: () => {},
       },
     })
     this.log.head(HEAD)

@@ -115,6 +115,12 @@ export const COUNTERS = {
     name: 'phase',
     values: ABORT_PHASES,
   }),
+  collapsed: counter(
+    'collapsed_requests',
+    'Requests that read the answer to an identical one in flight.',
+  ),
+  resumes: counter('resumed_streams', 'Streams read again from where a client had left them.'),
+  cancels: counter('cancelled_responses', 'Responses whose end a client asked for.'),
   slowReadersCut: counter('slow_readers_cut', 'Readers cut because they passed the lag limit.'),
   edits: counter('edits', 'Edits of a request before a node saw it, by kind.', {
     name: 'edit',

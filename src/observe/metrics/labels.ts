@@ -55,6 +55,8 @@ export const FINISH_REASONS = [
   'timeout',
   /** The client closed its connection. */
   'client_gone',
+  /** A client asked for the end of a response that outlives its askers. */
+  'cancelled',
   /** The client read too slowly and passed the lag limit. */
   'slow_reader',
   /** The wait queue was full. */
@@ -113,6 +115,9 @@ export const EDITS = [
   'priority',
   'cache_salt',
   'session_id',
+  'conversation',
+  'background',
+  'response_id',
 ] as const
 
 /** Why a prompt was keyed by its text although its model has a tokenizer. */

@@ -1,0 +1,136 @@
+/**
+ * What a stored response has become, from any thread: the answers of GET, DELETE, cancel and
+ * input_items. An id that is unknown and one of another tenant get the same answer.
+ *
+ *   log                                    the object that is shown
+ *   no head yet                            our own, `queued` (background) or `in_progress`
+ *   events, running                        the one in `response.created`
+ *   events, ended                          the one in the last event, which is terminal
+ *   a body, ended                          that body
+ *   the head of an error (background)      our own, `failed`
+ */
+import { OperatingError } from '../errors.ts'
+import { nativeLog } from '../native/response_log.ts'
+import type { RequestBody } from '../prompt/body.ts'
+import type { LogName, LogOwner } from '../responses/log_owner.ts'
+import type { LogHead } from '../responses/log_reader.ts'
+import { LogSnapshot } from '../responses/log_snapshot.ts'
+import { replaceValues, scanObject } from './json_object.ts'
+import { responseIn } from './response_events.ts'
+import { decodeNote, type ResponseNote } from './response_note.ts'
+
+/** Prefix of the ids of responses. */
+export const RESPONSE_PREFIX = 'resp_'
+/** Characters of an id; longer ones were never given. */
+const ID_CHARS_MAX = 64
+
+export function notFound(id: string): OperatingError {
+  return new OperatingError('response_not_found', `Response with id '${id}' not found.`, 'id')
+}
+
+export function expired(): OperatingError {
+  const message = 'the response was too large to be kept, or its time is over'
+  return new OperatingError('warmpath:stream_expired', message, 'id')
+}
+
+export class StoredResponse {
+  readonly id: string
+  readonly name: LogName
+  readonly log: LogSnapshot
+  readonly note: ResponseNote
+
+  readonly #tenant: number
+
+  private constructor(id: string, tenant: number, log: LogSnapshot, note: ResponseNote) {
+    this.id = id
+    this.#tenant = tenant
+    this.name = log.name
+    this.log = log
+    this.note = note
+  }
+
+  /** Runs `use` with the response of an id; the log stays as long as that takes. */
+  static with<T>(
+    logs: LogOwner,
+    tenant: number,
+    id: string,
+    use: (stored: StoredResponse) => T,
+  ): T | OperatingError {
+    const isId = id.startsWith(RESPONSE_PREFIX) && id.length <= ID_CHARS_MAX
+    const name = isId ? logs.find(tenant, id) : null
+    const log = name === null ? null : LogSnapshot.take(name)
+    if (log === null) return notFound(id)
+    try {
+      const note = decodeNote(log.note())
+      return note === null ? notFound(id) : use(new StoredResponse(id, tenant, log, note))
+    } finally {
+      log.release()
+    }
+  }
+
+  get isBackground(): boolean {
+    return this.note.base['background'] === true
+  }
+
+  /** The response object as JSON text. */
+  json(): string | OperatingError {
+    const head = this.log.head()
+    if (head === null) return this.#own(this.isBackground ? 'queued' : 'in_progress')
+    if (this.log.isCut) return expired()
+    if (head.status >= 400) return this.#failed()
+    const object = this.#object(head)
+    return object === null ? this.#own('in_progress') : this.#shown(object)
+  }
+
+  /** The finished response's own object; null while it runs, or where it failed. */
+  finished(): RequestBody | null {
+    const head = this.log.head()
+    if (!this.log.isEnded || this.log.isCut || head === null || head.status >= 400) return null
+    const object = this.#object(head)
+    return object === null ? null : scanObject(object)
+  }
+
+  /** Nobody finds it any more; what still runs ends. */
+  delete(logs: LogOwner): string {
+    logs.stop(this.name, this.#tenant)
+    nativeLog.logDiscard(this.name.slot, this.name.generation)
+    return JSON.stringify({ id: this.id, object: 'response', deleted: true })
+  }
+
+  #object(head: LogHead): Buffer | null {
+    const type = head.headers['content-type']
+    const isSse = typeof type === 'string' && type.startsWith('text/event-stream')
+    if (!isSse) return this.log.isEnded ? this.log.bytesFrom(0) : null
+    return responseIn(this.log.event(this.log.isEnded ? this.log.events - 1 : 0))
+  }
+
+  /** What the node could not know is put into its object: what it was not told. */
+  #shown(object: Buffer): string {
+    const body = scanObject(object)
+    if (body === null) return object.toString('utf8')
+    const { background, previous_response_id: previous } = this.note.base
+    return replaceValues(body, {
+      background: JSON.stringify(background),
+      previous_response_id: JSON.stringify(previous),
+    }).toString('utf8')
+  }
+
+  #own(status: string): string {
+    return JSON.stringify({ ...this.note.base, status })
+  }
+
+  #failed(): string {
+    const text = this.log.bytesFrom(0).toString('utf8')
+    let message = text
+    try {
+      // Decode boundary: an error body of a node or of ours; anything else is shown as it is.
+      const decoded = JSON.parse(text) as { error?: { message?: unknown } | string }
+      const { error } = decoded
+      if (typeof error === 'object' && typeof error.message === 'string') message = error.message
+    } catch {
+      // Not JSON: the text says what there is to say.
+    }
+    const error = { code: 'server_error', message }
+    return JSON.stringify({ ...this.note.base, status: 'failed', error })
+  }
+}
