@@ -26,6 +26,8 @@
         "native/addon.cc",
         "native/chain_hash/binding.cc",
         "native/chain_hash/chain_hash.cc",
+        "native/event_frames/binding.cc",
+        "native/event_frames/event_frames.cc",
         "native/json_scan/binding.cc",
         "native/json_scan/json_scan.cc",
         "native/json_scan/json_scan_keys.cc",

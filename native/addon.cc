@@ -7,16 +7,18 @@
 
 namespace warmpath {
 void register_chain_hash(Napi::Env env, Napi::Object exports);
+void register_event_frames(Napi::Env env, Napi::Object exports);
 void register_json_scan(Napi::Env env, Napi::Object exports);
 void register_load_table(Napi::Env env, Napi::Object exports);
 void register_mailbox(Napi::Env env, Napi::Object exports);
 void register_overlay(Napi::Env env, Napi::Object exports);
 void register_prefix_index(Napi::Env env, Napi::Object exports);
 void register_response_log(Napi::Env env, Napi::Object exports);
-}
+}  // namespace warmpath
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   warmpath::register_chain_hash(env, exports);
+  warmpath::register_event_frames(env, exports);
   warmpath::register_json_scan(env, exports);
   warmpath::register_load_table(env, exports);
   warmpath::register_mailbox(env, exports);

@@ -32,6 +32,11 @@ const KINDS = {
   'warmpath:stream_expired': { status: 410, type: INVALID, isPassing: false },
   model_not_found: { status: 404, type: INVALID, isPassing: false },
   method_not_allowed: { status: 405, type: INVALID, isPassing: false },
+  invalid_stream_id: { status: 400, type: INVALID, isPassing: false },
+  websocket_stream_limit_reached: { status: 400, type: INVALID, isPassing: false },
+  websocket_connection_limit_reached: { status: 400, type: INVALID, isPassing: false },
+  websocket_queue_full: { status: 429, type: 'rate_limit_error', isPassing: true },
+  upgrade_required: { status: 426, type: INVALID, isPassing: false },
   length_required: { status: 411, type: INVALID, isPassing: false },
   request_too_large: { status: 413, type: INVALID, isPassing: false },
   slow_down: { status: 429, type: 'rate_limit_error', isPassing: true },
@@ -72,13 +77,17 @@ export class OperatingError extends Error {
     return KINDS[this.code].isPassing
   }
 
+  /** The error as OpenAI's clients see it. */
+  get detail(): Readonly<Record<'message' | 'type' | 'param' | 'code', string | null>> {
+    const { message, param, code } = this
+    return { message, type: KINDS[this.code].type, param, code }
+  }
+
   /** JSON text of the error in the client's dialect. */
   body(dialect: ErrorDialect = 'openai'): string {
-    const { type } = KINDS[this.code]
-    if (dialect === 'anthropic') {
-      return JSON.stringify({ type: 'error', error: { type, message: this.message } })
-    }
-    const { message, param, code } = this
-    return JSON.stringify({ error: { message, type, param, code } })
+    const { detail } = this
+    if (dialect !== 'anthropic') return JSON.stringify({ error: detail })
+    const { type, message } = detail
+    return JSON.stringify({ type: 'error', error: { type, message } })
   }
 }

@@ -69,7 +69,13 @@ constexpr const char* NAMES[] = {"",
                                  "output_config",
                                  "metadata",
                                  "output",
-                                 "response"};
+                                 "response",
+                                 "type",
+                                 "stream_id",
+                                 "generate",
+                                 "response_id",
+                                 "starting_after",
+                                 "warmpath:resume"};
 constexpr uint32_t NAME_COUNT = sizeof(NAMES) / sizeof(NAMES[0]);
 // Bytes of a name: an escaped key is undone in a buffer of that size on the stack.
 constexpr size_t NAME_LENGTH_MAX = 31;

@@ -209,6 +209,7 @@ export class ControlPlane implements AdminActions {
 
   #threadStart() {
     const { listen, log, routing, timeouts, limits, responses } = this.#configuration
+    const { websocket, origins } = this.#configuration
     return {
       host: listen.host,
       version: this.#version,
@@ -227,6 +228,16 @@ export class ControlPlane implements AdminActions {
         resumeMs: responses.resume_ms,
       },
       collapses: responses.collapse,
+      websocket: {
+        isEnabled: websocket.enabled,
+        inFlightMax: websocket.in_flight_max,
+        frameBytesMax: websocket.frame_bytes_max,
+        lifetimeMs: websocket.lifetime_ms,
+        pingMs: websocket.ping_ms,
+        idleMs: websocket.idle_ms,
+        blockedMs: websocket.blocked_ms,
+        origins,
+      },
       showsMetrics: isLoopback(listen.host) && this.#keys.isOpen,
     }
   }

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { accessShape } from '../access/config.ts'
 import { timeoutsSchema } from '../exchange/config.ts'
-import { frontShape, limitsSchema } from '../front/config.ts'
+import { frontShape, limitsSchema, websocketSchema } from '../front/config.ts'
 import { healthSchema, nodesSchema } from '../nodes/config.ts'
 import { logSchema } from '../observe/config.ts'
 import { modelsSchema } from '../prompt/config.ts'
@@ -19,6 +19,7 @@ export const configurationSchema = z.strictObject({
   models: modelsSchema,
   routing: routingSchema.prefault({}).describe('Placement and the wait queue.'),
   limits: limitsSchema,
+  websocket: websocketSchema,
   timeouts: timeoutsSchema,
   health: healthSchema,
   responses: responsesSchema,

@@ -18,6 +18,7 @@ import { Exchange } from '../exchange/exchange.ts'
 import { NODE_HEADER } from '../exchange/kept_log.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { describeModel, listModels } from '../nodes/models.ts'
+import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
 import type { LogHead } from '../responses/log_reader.ts'
 import { collectBody } from './body.ts'
 import { ClientStream, type StreamFacts } from './client_stream.ts'
@@ -28,7 +29,10 @@ import { errorAnswer, jsonAnswer, reply } from './reply.ts'
 import type { RequestHead } from './request_head.ts'
 import { readHead } from './request_head.ts'
 import { requestIds } from './request_ids.ts'
+import { openWebSockets } from './socket_turns.ts'
 import { uWS } from './uws.ts'
+import type { WebSocketFront, WebSocketSettings } from './websocket_front.ts'
+import { WEBSOCKET_PATHS } from './websocket_front.ts'
 
 /** Said to those who read the answer to another's request (RFC 9211). */
 const COLLAPSED = [['Cache-Status', 'warmpath; fwd=miss; collapsed']] as const
@@ -44,6 +48,8 @@ export interface DataAppOptions {
   readonly collapses: boolean
   /** Told of every connection: 1 when it is opened, -1 when it is gone. */
   readonly onConnection: (change: number) => void
+  readonly websocket: WebSocketSettings
+  readonly metrics: ThreadMetrics
   readonly version: string
   /** Prometheus text of the whole process; null where the data port may not show it. */
   readonly metricsText: (() => Promise<string>) | null
@@ -71,6 +77,7 @@ export class DataApp {
   /** Ids that clients come back with; not those that nodes and logs see. */
   readonly #newSecretId = requestIds()
   readonly #kept: KeptRoutes
+  readonly #websockets: WebSocketFront
   #socket: us_listen_socket | null = null
   #isDraining = false
 
@@ -85,7 +92,20 @@ export class DataApp {
     })
     this.#app = uWS.App()
     this.#app.filter((_, change) => options.onConnection(Number(change)))
+    this.#websockets = openWebSockets(this.#app, {
+      thread: options.thread,
+      settings: options.websocket,
+      access: options.access,
+      metrics: options.metrics,
+      planner: () => this.#planner(),
+      newId: this.#newId,
+    })
     this.#app.any('/*', (res, req) => this.#handle(res, req))
+  }
+
+  /** Open WebSockets. */
+  get websockets(): number {
+    return this.#websockets.size
   }
 
   /** Resolves with the port; rejects when the address cannot be bound. */
@@ -104,6 +124,17 @@ export class DataApp {
     this.#isDraining = true
     if (this.#socket !== null) uWS.us_listen_socket_close(this.#socket)
     this.#socket = null
+    this.#websockets.drain()
+  }
+
+  /** The keys have changed. */
+  recheck(): void {
+    this.#websockets.recheck()
+  }
+
+  /** Tells the WebSockets that are left to go elsewhere. */
+  closeWebSockets(): void {
+    this.#websockets.close()
   }
 
   /** Closes every socket, so that the thread can end by itself. */
@@ -117,6 +148,9 @@ export class DataApp {
     if (head.fault !== null) return this.#refuse(visit, head, head.fault, true)
     if (this.#isDraining) {
       return this.#refuse(visit, head, new OperatingError('draining', 'shutting down'), true)
+    }
+    if (head.method === 'GET' && WEBSOCKET_PATHS.has(head.path)) {
+      return this.#askForUpgrade(visit, head)
     }
     const route = ROUTES.get(head.path)
     if (route?.kind === 'relay') return this.#relay(visit, head, route)
@@ -301,6 +335,17 @@ export class DataApp {
     void metricsText().then(body =>
       reply(visit, { status: 200, contentType: 'text/plain; version=0.0.4', body }),
     )
+  }
+
+  /** 426 is the one answer on which clients fall back to HTTP at once. */
+  #askForUpgrade(visit: Visit, head: RequestHead): void {
+    const message = this.#options.websocket.isEnabled
+      ? `${head.path} takes POST, or a WebSocket`
+      : 'WebSockets are switched off here: use POST'
+    const error = new OperatingError('upgrade_required', message)
+    this.#count(head, error)
+    const answer = errorAnswer(error, { isClosing: false, requestId: head.requestId })
+    reply(visit, { ...answer, headers: [...(answer.headers ?? []), ['Upgrade', 'websocket']] })
   }
 
   #refuseMethod(visit: Visit, head: RequestHead, allowed: string): void {

@@ -38,6 +38,7 @@ import { Router } from '../routing/router.ts'
 import { DataApp } from './data_app.ts'
 import type { ToMain, ToThread } from './thread_mail.ts'
 import { SharedWaitBoard } from './wait_board.ts'
+import type { WebSocketSettings } from './websocket_front.ts'
 
 /** Everything a thread is started with; plain data. */
 export interface ThreadStart {
@@ -58,6 +59,7 @@ export interface ThreadStart {
   readonly bodyBytesMax: number
   readonly collapses: boolean
   readonly connectTimeoutMs: number
+  readonly websocket: WebSocketSettings
   /** The data port may show metrics: loopback, and no keys. */
   readonly showsMetrics: boolean
 }
@@ -131,6 +133,8 @@ class GatewayThread {
       bodyBytesMax: start.bodyBytesMax,
       collapses: start.collapses,
       onConnection: change => this.#countConnection(change),
+      websocket: start.websocket,
+      metrics: this.#metrics,
       version: start.version,
       metricsText: start.showsMetrics ? () => this.#askMetrics() : null,
     })
@@ -154,6 +158,7 @@ class GatewayThread {
       case 'access':
         this.#access = Access.from(message.keys)
         this.#edits = new EditRules(message.keys, this.#start.sharesPrefixCache)
+        this.#app.recheck()
         return
       case 'logLevel':
         this.#log.setLevel(message.level)
@@ -206,12 +211,15 @@ class GatewayThread {
   async #drain(graceMs: number): Promise<void> {
     this.#app.drain()
     const until = performance.now() + graceMs
-    while (this.#deadlines.size > 0 && performance.now() < until) {
+    const isBusy = () => this.#deadlines.size > 0 || this.#app.websockets > 0
+    while (isBusy() && performance.now() < until) {
       await new Promise(resolve => setTimeout(resolve, DRAIN_LOOK_MS))
     }
     this.#deadlines.shutDown()
     this.#deadlines.close()
     // The last answers leave in the next turn of the loop.
+    await new Promise(resolve => setTimeout(resolve, DRAIN_LOOK_MS))
+    this.#app.closeWebSockets()
     await new Promise(resolve => setTimeout(resolve, DRAIN_LOOK_MS))
     this.#app.close()
     this.#stopWatching()

@@ -89,6 +89,12 @@ export const KEY_NAMES = [
   'metadata',
   'output',
   'response',
+  'type',
+  'stream_id',
+  'generate',
+  'response_id',
+  'starting_after',
+  'warmpath:resume',
 ] as const
 
 export type KeyName = Exclude<(typeof KEY_NAMES)[number], ''>

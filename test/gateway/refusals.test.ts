@@ -69,7 +69,13 @@ const ROWS: readonly Row[] = [
   },
   { name: 'an unknown route', path: '/v1/nothing', body: '{}', status: 404, code: 'unknown_url' },
   { name: 'the wrong method', method: 'PUT', body: '{}', status: 405, code: 'method_not_allowed' },
-  { name: 'GET where POST is meant', method: 'GET', status: 405, code: 'method_not_allowed' },
+  {
+    name: 'GET where POST is meant',
+    method: 'GET',
+    path: '/v1/completions',
+    status: 405,
+    code: 'method_not_allowed',
+  },
   {
     name: 'POST to the models',
     path: '/v1/models',

@@ -27,6 +27,7 @@ import {
   RETRY_REASONS,
   ROUTE_REASONS,
   STATUS_CLASSES,
+  WEBSOCKET_CLOSES,
 } from './labels.ts'
 
 export interface Label {
@@ -167,6 +168,11 @@ export const COUNTERS = {
     { name: 'reason', values: FALLBACK_REASONS },
   ),
   connectionsOpened: counter('connections_opened', 'Client connections accepted.'),
+  websocketsOpened: counter('websockets_opened', 'WebSockets opened by clients.'),
+  websocketCloses: counter('websocket_closes', 'WebSockets closed, by who closed them and why.', {
+    name: 'reason',
+    values: WEBSOCKET_CLOSES,
+  }),
   upstreamConnectionsOpened: counter('upstream_connections_opened', 'Sockets opened to nodes.'),
   configReloads: counter('config_reloads', 'Reloads of the configuration, by outcome.', {
     name: 'outcome',
@@ -226,6 +232,11 @@ export const GAUGES = {
     kind: 'sum_gauge',
     name: 'warmpath_connections',
     help: 'Open client connections.',
+  },
+  websockets: {
+    kind: 'sum_gauge',
+    name: 'warmpath_websockets',
+    help: 'Open WebSockets.',
   },
   exchanges: {
     kind: 'sum_gauge',

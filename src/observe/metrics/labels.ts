@@ -140,3 +140,17 @@ export const OUTCOME = indexOf(OUTCOMES)
 
 export const RELOAD_OUTCOMES = ['applied', 'unchanged', 'rejected'] as const
 export const RELOAD = indexOf(RELOAD_OUTCOMES)
+
+/** How a WebSocket was closed; every one but `client` is a close code of the gateway's own. */
+export const WEBSOCKET_CLOSES = [
+  /** By the client, by a broken connection, or by the front's own timers. */
+  'client',
+  'aged',
+  'policy',
+  'too_big',
+  'internal',
+  'draining',
+  'overload',
+] as const
+export type WebSocketClose = (typeof WEBSOCKET_CLOSES)[number]
+export const WEBSOCKET_CLOSE = indexOf(WEBSOCKET_CLOSES)

@@ -1,0 +1,237 @@
+// See event_frames.h.
+#include "event_frames/event_frames.h"
+
+#include <cstring>
+
+#include "check.h"
+
+namespace warmpath {
+
+namespace {
+
+// Most bytes that msgpack adds to a payload and its prefix: number (5) and head of the bin (5).
+constexpr std::size_t MSGPACK_HEAD_BYTES = 10;
+constexpr std::size_t DONE_SIZE = 6;
+
+struct Line {
+  std::size_t from;
+  std::size_t to;    // without its end
+  std::size_t next;  // behind its end
+};
+
+// The line at `at`; lines end with LF, CRLF or a lone CR, or with the stretch.
+Line line_at(const std::uint8_t* bytes, std::size_t at, std::size_t end, bool has_cr) {
+  const void* const found = std::memchr(bytes + at, '\n', end - at);
+  const bool has_lf = found != nullptr;
+  std::size_t to =
+      has_lf ? static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - bytes) : end;
+  std::size_t next = has_lf ? to + 1 : end;
+  if (has_cr) {
+    const void* const cr = std::memchr(bytes + at, '\r', to - at);
+    if (cr != nullptr) {
+      to = static_cast<std::size_t>(static_cast<const std::uint8_t*>(cr) - bytes);
+      next = to + 1 < end && bytes[to + 1] == '\n' ? to + 2 : to + 1;
+    }
+  }
+  return {at, to, next};
+}
+
+// Offset of the value of a data line, or 0 when it is another line.
+std::size_t data_value(const std::uint8_t* bytes, const Line& line) {
+  const std::size_t size = line.to - line.from;
+  if (size < 4 || std::memcmp(bytes + line.from, "data", 4) != 0) return 0;
+  if (size == 4) return line.to;
+  if (bytes[line.from + 4] != ':') return 0;
+  const bool has_space = size > 5 && bytes[line.from + 5] == ' ';
+  return line.from + (has_space ? 6 : 5);
+}
+
+bool is_continuation(const std::uint8_t* at, std::size_t count) {
+  for (std::size_t i = 1; i <= count; i++) {
+    if ((at[i] & 0xc0) != 0x80) return false;
+  }
+  return true;
+}
+
+// Bytes of the sequence at `at` with `left` bytes to the end, or 0 when it is not UTF-8.
+std::size_t sequence_size(const std::uint8_t* at, std::size_t left) {
+  const std::uint8_t lead = at[0];
+  const std::size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (size == 1) return 1;
+  if (lead < 0xc2 || lead > 0xf4 || left < size || !is_continuation(at, size - 1)) return 0;
+  const std::uint8_t second = at[1];
+  // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f)) return 0;
+  if ((lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) return 0;
+  return size;
+}
+
+bool is_utf8(const std::uint8_t* bytes, std::size_t size) {
+  std::size_t at = 0;
+  while (at < size) {
+    if (at + 8 <= size) {
+      std::uint64_t word;
+      std::memcpy(&word, bytes + at, 8);
+      if ((word & 0x8080808080808080u) == 0) {
+        at += 8;
+        continue;
+      }
+    }
+    const std::size_t step = sequence_size(bytes + at, size - at);
+    if (step == 0) return false;
+    at += step;
+  }
+  return true;
+}
+
+std::size_t put_uint(std::uint8_t* out, std::uint32_t value) {
+  if (value < 0x80) {
+    out[0] = static_cast<std::uint8_t>(value);
+    return 1;
+  }
+  out[0] = 0xce;
+  for (int i = 0; i < 4; i++) out[1 + i] = static_cast<std::uint8_t>(value >> (24 - 8 * i));
+  return 5;
+}
+
+std::size_t put_bin_head(std::uint8_t* out, std::size_t size) {
+  if (size < 256) {
+    out[0] = 0xc4;
+    out[1] = static_cast<std::uint8_t>(size);
+    return 2;
+  }
+  const bool is_long = size > 0xffff;
+  const int bytes = is_long ? 4 : 2;
+  out[0] = is_long ? 0xc6 : 0xc5;
+  for (int i = 0; i < bytes; i++) {
+    out[1 + i] = static_cast<std::uint8_t>(size >> (8 * (bytes - 1 - i)));
+  }
+  return static_cast<std::size_t>(bytes) + 1;
+}
+
+bool is_space(std::uint8_t byte) {
+  return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
+
+// The event whose lines begin at `at`: how far it goes, and how much data it has.
+struct Event {
+  std::size_t end = 0;
+  std::size_t data_size = 0;
+  std::size_t data_lines = 0;
+  std::size_t first_value = 0;
+  bool has_line = false;
+};
+
+Event event_at(const FrameRequest& in, std::size_t at, bool has_cr) {
+  Event event;
+  while (at < in.to) {
+    const Line line = line_at(in.bytes, at, in.to, has_cr);
+    at = line.next;
+    if (line.to == line.from) {
+      if (event.has_line) break;
+      continue;
+    }
+    event.has_line = true;
+    const std::size_t value = data_value(in.bytes, line);
+    if (value == 0) continue;
+    if (event.data_lines++ == 0) event.first_value = value;
+    event.data_size += line.to - value + (event.data_lines > 1 ? 1 : 0);
+  }
+  event.end = at;
+  return event;
+}
+
+void copy_data(const FrameRequest& in, std::size_t at, const Event& event, bool has_cr,
+               std::uint8_t* out) {
+  if (event.data_lines == 1) {
+    std::memcpy(out, in.bytes + event.first_value, event.data_size);
+    return;
+  }
+  std::size_t lines = 0;
+  while (at < event.end) {
+    const Line line = line_at(in.bytes, at, event.end, has_cr);
+    at = line.next;
+    const std::size_t value = line.to == line.from ? 0 : data_value(in.bytes, line);
+    if (value == 0) continue;
+    if (lines++ > 0) *out++ = '\n';
+    std::memcpy(out, in.bytes + value, line.to - value);
+    out += line.to - value;
+  }
+}
+
+bool is_done(const std::uint8_t* data, std::size_t size) {
+  return size == DONE_SIZE && std::memcmp(data, "[DONE]", DONE_SIZE) == 0;
+}
+
+// Splices the prefix into `data`, which lies `prefix_size` bytes behind `out`; returns the span.
+FrameSpan wrap_text(const FrameRequest& in, std::uint8_t* out, std::size_t size) {
+  const std::uint8_t* const data = out + in.prefix_size;
+  const auto prefix = static_cast<std::uint32_t>(in.prefix_size);
+  const auto end = static_cast<std::uint32_t>(in.prefix_size + size);
+  if (!is_utf8(data, size)) return {prefix, end, FRAME_BROKEN};
+  std::size_t brace = 0;
+  while (brace < size && is_space(data[brace])) brace++;
+  if (brace == size || data[brace] != '{') {
+    return {prefix, end, is_done(data, size) ? FRAME_DONE : FRAME_OTHER};
+  }
+  if (prefix == 0) return {0, end, FRAME_OBJECT};
+  std::size_t member = brace + 1;
+  while (member < size && is_space(data[member])) member++;
+  // The prefix's last bytes take the place of the brace; an empty object wants no comma.
+  const bool is_empty = member < size && data[member] == '}';
+  const std::size_t prefix_size = in.prefix_size - (is_empty ? 1 : 0);
+  const std::size_t start = in.prefix_size + member - prefix_size;
+  std::memmove(out + start, in.prefix, prefix_size);
+  return {static_cast<std::uint32_t>(start), end, FRAME_OBJECT};
+}
+
+FrameSpan wrap_msgpack(const FrameRequest& in, std::uint32_t number, std::uint8_t* out,
+                       std::size_t head_size, std::size_t size) {
+  std::uint8_t head[MSGPACK_HEAD_BYTES];
+  std::size_t at = put_uint(head, number);
+  at += put_bin_head(head + at, size);
+  const std::size_t start = head_size - at - in.prefix_size;
+  std::memcpy(out + start, in.prefix, in.prefix_size);
+  std::memcpy(out + start + in.prefix_size, head, at);
+  const bool is_end = is_done(out + head_size, size);
+  return {static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(head_size + size),
+          is_end ? FRAME_DONE : FRAME_OBJECT};
+}
+
+}  // namespace
+
+FrameOutcome event_frames(const FrameRequest& in, const FrameRoom& room) {
+  WARMPATH_CHECK(in.from <= in.to && room.spans_max > 0);
+  FrameOutcome outcome;
+  outcome.consumed = in.from;
+  outcome.number = in.number;
+  const bool has_cr = in.to > in.from && std::memchr(in.bytes + in.from, '\r', in.to - in.from);
+  const std::size_t head_size =
+      in.prefix_size + (in.form == FRAME_MSGPACK ? MSGPACK_HEAD_BYTES : 0);
+  std::size_t used = 0;
+  while (outcome.consumed < in.to && outcome.frames < room.spans_max) {
+    const std::size_t at = outcome.consumed;
+    const Event event = event_at(in, at, has_cr);
+    if (event.data_lines > 0) {
+      const std::size_t wanted = head_size + event.data_size;
+      if (wanted > room.size - used) {
+        if (outcome.frames == 0) outcome.needed = wanted;
+        return outcome;
+      }
+      std::uint8_t* const out = room.out + used;
+      copy_data(in, at, event, has_cr, out + head_size);
+      FrameSpan span = in.form == FRAME_MSGPACK
+                           ? wrap_msgpack(in, outcome.number, out, head_size, event.data_size)
+                           : wrap_text(in, out, event.data_size);
+      span.start += static_cast<std::uint32_t>(used);
+      span.end += static_cast<std::uint32_t>(used);
+      room.spans[outcome.frames++] = span;
+      used += wanted;
+    }
+    if (event.has_line) outcome.number++;
+    outcome.consumed = event.end;
+  }
+  return outcome;
+}
+
+}  // namespace warmpath

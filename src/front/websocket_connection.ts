@@ -1,0 +1,329 @@
+/**
+ * One WebSocket: client frames in, lanes, and one socket that all lanes share.
+ *
+ *     frame ──► readClientFrame ──► lane's queue ──► pump: free lane, free place ──► exchange
+ *     lanes with events:  [ a b c ]   flush: a quantum of a, one of b, one of c, a …  until the
+ *                                     socket has BUFFERED_BYTES_MAX queued; `drain` goes on there
+ *
+ * Invariants: a lane runs one response at a time, in the order of its creates; at most
+ * `inFlightMax` lanes run, the others wait in the order in which their creates came; what waits is
+ * bounded in number and bytes; the socket's own queue is bounded, so that a lane with much to send
+ * (a resumed log, a huge event) delays a token of another lane by the quanta of the ring, not by
+ * megabytes.
+ *
+ * Once retired (drain, age) a connection takes no create, answers those that wait with the error
+ * it was retired with, and closes when its last lane is done.
+ */
+import type { WebSocket } from 'uWebSockets.js'
+import type { Tenant } from '../access/keys.ts'
+import { errorFrame } from '../api/ws_errors.ts'
+import type { ClientFrame, CreateFrame, Dialect } from '../api/ws_frames.ts'
+import { readClientFrame } from '../api/ws_frames.ts'
+import type { ErrorCode } from '../errors.ts'
+import { OperatingError } from '../errors.ts'
+import { FRAME_MSGPACK, FRAME_TEXT } from '../native/event_frames.ts'
+import type { WebSocketClose } from '../observe/metrics/labels.ts'
+import type { Member } from '../routing/roster.ts'
+import { readBinaryFrame } from './binary_frame.ts'
+import type { Flushable } from './flush_queue.ts'
+import { flushSoon } from './flush_queue.ts'
+import { frameShape, ownMessage } from './frame_sender.ts'
+import type { LaneHost, Turn } from './websocket_lane.ts'
+import { faultTurn, Lane } from './websocket_lane.ts'
+
+/** Named lanes over the life of a connection; the default lane is not counted. */
+export const LANES_MAX = 32
+/** Creates of one connection that wait for their lane or for a place. */
+export const QUEUED_MAX = 64
+/** Bytes of the frames of creates that wait. */
+export const QUEUED_BYTES_MAX = 12 * 2 ** 20
+/** Bytes queued in the socket beyond which lanes keep what they have. */
+export const BUFFERED_BYTES_MAX = 65_536
+/** Bytes queued in the socket of a client that goes on asking without reading its errors. */
+export const UNREAD_BYTES_MAX = 524_288
+
+/** Close codes, as clients expect them: they come back on 1012 and 1013 and not on the others. */
+export const CLOSE_CODES = {
+  aged: 1000,
+  policy: 1008,
+  too_big: 1009,
+  internal: 1011,
+  draining: 1012,
+  overload: 1013,
+} as const satisfies Partial<Record<WebSocketClose, number>>
+
+/** What a connection needs of the front; one object serves all connections of a path. */
+export interface ConnectionOptions {
+  readonly dialect: Dialect
+  readonly inFlightMax: number
+  readonly frameBytesMax: number
+  readonly now: () => number
+  /** From a create to what its lane runs. */
+  turnOf(connection: Connection, frame: CreateFrame): Turn
+  /** Counts an error of the gateway's own. */
+  erred(code: ErrorCode): void
+}
+
+/** What is remembered of the handshake, for every request on the socket. */
+export interface HandshakeFacts {
+  readonly authorization: string | undefined
+  readonly apiKey: string | undefined
+  readonly headers: readonly string[]
+  readonly target: string
+  readonly requestId: string | undefined
+  /** `x-warmpath-collapse` of the handshake, for all requests. */
+  readonly collapse: string | undefined
+  readonly isMsgpack: boolean
+}
+
+export interface SocketData {
+  readonly connection: Connection
+}
+
+interface Retirement {
+  readonly close: keyof typeof CLOSE_CODES
+  readonly error: OperatingError
+}
+
+export class Connection implements LaneHost, Flushable, Member {
+  rosterIndex = -1
+  readonly facts: HandshakeFacts
+  readonly tenant: Tenant
+  /** When it was opened, when it is pinged next, and since when its socket takes nothing (ms). */
+  openedMs = 0
+  nextPingMs = 0
+  blockedMs = 0
+  closedAs: WebSocketClose = 'client'
+  readonly #options: ConnectionOptions
+  #ws: WebSocket<SocketData> | null = null
+  #default: Lane | null = null
+  #named: Map<string, Lane> | null = null
+  /** Lanes with something to send, in turn. */
+  readonly #ring: Lane[] = []
+  #waiting: Lane[] = []
+  #inFlight = 0
+  #queued = 0
+  #queuedBytes = 0
+  #isFlushing = false
+  #isMarked = false
+  #isPumping = false
+  #retirement: Retirement | null = null
+  #sendNow: (() => void) | null = null
+
+  constructor(options: ConnectionOptions, facts: HandshakeFacts, tenant: Tenant) {
+    this.#options = options
+    this.facts = facts
+    this.tenant = tenant
+  }
+
+  get isRetired(): boolean {
+    return this.#retirement !== null
+  }
+
+  opened(ws: WebSocket<SocketData>): void {
+    this.#ws = ws
+    this.openedMs = this.#options.now()
+  }
+
+  /** The socket has gone, for whatever reason: what runs is cancelled. */
+  closed(): void {
+    this.#ws = null
+    for (const lane of this.#lanes()) lane.leave()
+  }
+
+  message(message: ArrayBuffer, isBinary: boolean): void {
+    if (message.byteLength > this.#options.frameBytesMax) {
+      return this.end('too_big', `a frame has at most ${this.#options.frameBytesMax} bytes`)
+    }
+    // The message is gone when the handler returns, and the request's body is made of it.
+    const bytes = Buffer.from(new Uint8Array(message))
+    const { dialect } = this.#options
+    if (!isBinary) return this.#heard(readClientFrame(bytes, dialect))
+    const frame = this.facts.isMsgpack ? readBinaryFrame(bytes, dialect) : NOT_TEXT
+    this.#heard(frame)
+  }
+
+  /** The socket takes more. */
+  drained(): void {
+    const ws = this.#ws
+    if (ws === null || this.blockedMs === 0) return
+    this.blockedMs = this.#options.now()
+    if (ws.getBufferedAmount() > BUFFERED_BYTES_MAX / 2) return
+    this.blockedMs = 0
+    this.flush()
+  }
+
+  ping(): void {
+    this.#ws?.ping()
+  }
+
+  /** Takes no create from now on, and closes once the last lane is done. */
+  retire(close: keyof typeof CLOSE_CODES, error: OperatingError): void {
+    if (this.#retirement !== null) return
+    this.#retirement = { close, error }
+    for (const lane of this.#lanes()) {
+      for (const turn of lane.turns.splice(0)) this.#fail(error, lane.shape.name, turn)
+    }
+    this.#waiting = []
+    this.#closeIfDone()
+  }
+
+  /** Closes with a code that tells the client whether to come back. */
+  end(close: keyof typeof CLOSE_CODES, reason: string): void {
+    const ws = this.#ws
+    if (ws === null) return
+    this.closedAs = close
+    // The close handler is called inside this call.
+    ws.end(CLOSE_CODES[close], reason)
+  }
+
+  mark(lane: Lane): void {
+    if (this.#ws === null) return
+    lane.isMarked = true
+    this.#ring.push(lane)
+    if (this.#isMarked || this.#isFlushing || this.blockedMs > 0) return
+    this.#isMarked = true
+    flushSoon(this)
+  }
+
+  say(message: string | Uint8Array): void {
+    const ws = this.#ws
+    if (ws === null) return
+    ws.send(message, typeof message !== 'string')
+    if (ws.getBufferedAmount() <= UNREAD_BYTES_MAX) return
+    this.end('overload', 'the client does not read')
+  }
+
+  erred(code: ErrorCode): void {
+    this.#options.erred(code)
+  }
+
+  turnOver(lane: Lane): void {
+    lane.isRunning = false
+    this.#inFlight--
+    if (lane.turns.length > 0) this.#waiting.push(lane)
+    this.#pump()
+    this.#closeIfDone()
+  }
+
+  /** Part of Flushable: lanes in turn, until all is sent or the socket is full. */
+  flush(): void {
+    this.#isMarked = false
+    if (this.#ws === null || this.#ring.length === 0) return
+    this.#sendNow ??= () => this.#sendRing()
+    this.#ws.cork(this.#sendNow)
+  }
+
+  #sendRing(): void {
+    this.#isFlushing = true
+    for (let lane = this.#ring.shift(); lane !== undefined; lane = this.#ring.shift()) {
+      lane.isMarked = false
+      const ws = this.#ws
+      if (ws === null) break
+      if (lane.sendOne(ws) === 'dropped') {
+        this.end('internal', 'a message was lost')
+        break
+      }
+      if (lane.hasPieces && !lane.isMarked) this.mark(lane)
+      if (this.#ring.length > 0 && ws.getBufferedAmount() > BUFFERED_BYTES_MAX) {
+        this.blockedMs = this.#options.now()
+        break
+      }
+    }
+    this.#isFlushing = false
+  }
+
+  #heard(frame: ClientFrame): void {
+    if (frame.kind === 'fault') return this.#take(frame.lane, faultTurn(frame.error))
+    if (this.#retirement !== null) return this.#fail(this.#retirement.error, frame.lane, null)
+    this.#take(frame.lane, this.#options.turnOf(this, frame))
+  }
+
+  /** Runs a turn, or queues it behind those of its lane. */
+  #take(name: string | null, turn: Turn): void {
+    const lane = this.#laneOf(name)
+    if (lane === null) {
+      const message = `a connection has at most ${LANES_MAX} named lanes over its life`
+      const error = new OperatingError('websocket_stream_limit_reached', message, 'stream_id')
+      return this.#fail(error, name, null)
+    }
+    const isFree = !lane.isRunning && lane.turns.length === 0
+    if (isFree && turn.kind === 'fault') return this.#fail(turn.error, name, null)
+    if (!isFree || this.#inFlight >= this.#options.inFlightMax) {
+      const isFull = this.#queued >= QUEUED_MAX || this.#queuedBytes + turn.bytes > QUEUED_BYTES_MAX
+      if (isFull) {
+        const limits = `${QUEUED_MAX} requests or ${QUEUED_BYTES_MAX} bytes`
+        const message = `at most ${limits} wait on one connection`
+        return this.#fail(new OperatingError('websocket_queue_full', message), name, null)
+      }
+    }
+    lane.turns.push(turn)
+    this.#queued++
+    this.#queuedBytes += turn.bytes
+    if (isFree) this.#waiting.push(lane)
+    this.#pump()
+  }
+
+  /** Starts what may start, in the order in which it came. */
+  #pump(): void {
+    // A turn may be over before its start returns; the loop below goes on, not a deeper call.
+    if (this.#isPumping) return
+    this.#isPumping = true
+    while (this.#waiting.length > 0 && this.#inFlight < this.#options.inFlightMax) {
+      const lane = this.#waiting.shift()
+      const turn = lane?.turns.shift()
+      if (lane === undefined || turn === undefined) continue
+      this.#queued--
+      this.#queuedBytes -= turn.bytes
+      lane.isRunning = true
+      this.#inFlight++
+      lane.run(turn)
+    }
+    this.#isPumping = false
+  }
+
+  #laneOf(name: string | null): Lane | null {
+    const { dialect } = this.#options
+    const form = this.facts.isMsgpack ? FRAME_MSGPACK : FRAME_TEXT
+    if (name === null) {
+      this.#default ??= new Lane(frameShape(null, form, dialect === 'chat'), this)
+      return this.#default
+    }
+    this.#named ??= new Map()
+    const known = this.#named.get(name)
+    if (known !== undefined || this.#named.size >= LANES_MAX) return known ?? null
+    const lane = new Lane(frameShape(name, form, dialect === 'chat'), this)
+    this.#named.set(name, lane)
+    return lane
+  }
+
+  #lanes(): Lane[] {
+    const named = this.#named === null ? [] : [...this.#named.values()]
+    return this.#default === null ? named : [this.#default, ...named]
+  }
+
+  /** Says an error at once; `turn` is what waited and now does not. */
+  #fail(error: OperatingError, name: string | null, turn: Turn | null): void {
+    if (turn !== null) {
+      this.#queued--
+      this.#queuedBytes -= turn.bytes
+    }
+    this.#options.erred(error.code)
+    const form = this.facts.isMsgpack ? FRAME_MSGPACK : FRAME_TEXT
+    this.say(ownMessage(frameShape(name, form, false), errorFrame(error, name)))
+  }
+
+  #closeIfDone(): void {
+    if (this.#retirement === null || this.#inFlight > 0) return
+    this.end(this.#retirement.close, this.#retirement.error.message)
+  }
+}
+
+const NOT_TEXT: ClientFrame = {
+  kind: 'fault',
+  lane: null,
+  error: new OperatingError(
+    'invalid_request',
+    'send text frames; binary ones need the subprotocol warmpath.msgpack',
+  ),
+}

@@ -1,0 +1,279 @@
+/**
+ * A lane of a WebSocket: the reader of one response at a time, one after the other.
+ *
+ *     turn ──► exchange ──► log ──onBytes──► pieces of whole events ──sendOne──► socket
+ *                                               │ too many: "no more", the log keeps the rest
+ *                                               └── all sent: log.ready(lane)
+ *
+ * A piece is a stretch of whole events, exactly as the node sent it: the chunk itself, or a copy
+ * where the log's own buffer was lent. Messages are made when the socket takes them
+ * (frame_sender.ts), so a lane that waits for its turn costs no work.
+ *
+ * A turn is over when its log has ended and its last message has gone to the socket; only then
+ * does the lane's next one start. What it does badly: an event is held until it is whole, so one
+ * of 16 MiB takes 16 MiB.
+ */
+import { errorFrame, refusalFrame } from '../api/ws_errors.ts'
+import type { ErrorCode } from '../errors.ts'
+import { OperatingError } from '../errors.ts'
+import type { Asker } from '../exchange/asker.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { LogName, LogOwner } from '../responses/log_owner.ts'
+import type { LogEnd, LogHead } from '../responses/log_reader.ts'
+import type { RefusedReader } from '../responses/remote_reader.ts'
+import type { ResponseLog } from '../responses/response_log.ts'
+import type { FrameShape, Progress, Sent } from './frame_sender.ts'
+import { ownMessage, sendQuantum } from './frame_sender.ts'
+
+/** Bytes of events that wait in a lane for the socket; beyond it the log keeps the rest. */
+export const LANE_BYTES_MAX = 262_144
+/** Bytes of one event, or of a reply that is no stream: held until they are whole. */
+export const EVENT_BYTES_MAX = 16 * 2 ** 20
+
+/** What a lane runs: a response to be asked or read, or the error that stands in its place. */
+export type Turn =
+  | { readonly kind: 'run'; readonly bytes: number; start(lane: Lane): OperatingError | null }
+  | { readonly kind: 'fault'; readonly bytes: number; readonly error: OperatingError }
+
+export function faultTurn(error: OperatingError): Turn {
+  return { kind: 'fault', bytes: 0, error }
+}
+
+/** Where a lane's response comes from. */
+interface Source {
+  leave(): void
+  ready(): void
+}
+
+/** The connection as its lanes see it. */
+export interface LaneHost {
+  /** The lane has something to send. */
+  mark(lane: Lane): void
+  /** Sends a message of the gateway's own. */
+  say(message: string | Uint8Array): void
+  /** Counts an error of the gateway's own. */
+  erred(code: ErrorCode): void
+  /** The turn is over: the next one may start. */
+  turnOver(lane: Lane): void
+}
+
+type Socket = Parameters<typeof sendQuantum>[0]
+
+export class Lane implements Asker {
+  readonly shape: FrameShape
+  /** Creates that wait, oldest first. */
+  readonly turns: Turn[] = []
+  isRunning = false
+  /** In the connection's ring of lanes that have something to send. */
+  isMarked = false
+  readonly #host: LaneHost
+  #source: Source | null = null
+  #log: ResponseLog | null = null
+  /** Status of a reply that is no stream; 0 for a stream. */
+  #status = 0
+  readonly #pieces: Uint8Array[] = []
+  #pendingBytes = 0
+  readonly #progress: Progress = { at: 0, number: 0 }
+  /** Pieces of an event, or of a reply that is no stream, whose end has not come. */
+  #held: Uint8Array[] = []
+  #heldBytes = 0
+  #isLagging = false
+  #isFed = false
+  #isEnded = false
+  /** Sent behind the last event. */
+  #lastWords: string | null = null
+
+  constructor(shape: FrameShape, host: LaneHost) {
+    this.shape = shape
+    this.#host = host
+  }
+
+  get isLagging(): boolean {
+    return this.#isLagging
+  }
+
+  /** Starts a turn; it may be over before this returns. */
+  run(turn: Turn): void {
+    this.#isEnded = false
+    this.#status = 0
+    this.#progress.at = 0
+    this.#progress.number = 0
+    this.#held = []
+    this.#heldBytes = 0
+    const error = turn.kind === 'fault' ? turn.error : turn.start(this)
+    if (error === null) return
+    this.#host.erred(error.code)
+    this.refuse(error)
+  }
+
+  /** Reads what an exchange of this thread gets; part of the start of a turn. */
+  ask(exchange: Exchange): void {
+    this.#source = {
+      leave: () => exchange.leave(),
+      ready: () => {
+        this.#isFed = true
+        this.#log?.ready(this)
+        this.#isFed = false
+      },
+    }
+    exchange.start()
+  }
+
+  /** Reads a log of any thread from a position and a number on; part of the start of a turn. */
+  join(
+    logs: LogOwner,
+    name: LogName,
+    tenant: number,
+    position: number,
+    number: number,
+  ): RefusedReader | null {
+    this.#progress.number = number
+    this.#isFed = true
+    const got = logs.follow(name, tenant, this, position)
+    if (typeof got === 'string') {
+      this.#isFed = false
+      return got
+    }
+    this.#source = { leave: () => got.detach(), ready: () => got.ready() }
+    return null
+  }
+
+  /** The socket has gone: what runs is cancelled. */
+  leave(): void {
+    this.#pieces.length = 0
+    this.#held = []
+    this.#source?.leave()
+  }
+
+  /** Part of Asker: nothing was sent and nothing will come. */
+  refuse(error: OperatingError): void {
+    this.#finish(errorFrame(error, this.shape.name))
+  }
+
+  /** Part of Asker. */
+  follow(log: ResponseLog): void {
+    this.#log = log
+    this.#isFed = true
+    log.attach(this)
+    this.#isFed = false
+  }
+
+  onHead(head: LogHead): void {
+    const type = head.headers['content-type']
+    const isStream = typeof type === 'string' && type.startsWith('text/event-stream')
+    this.#status = isStream ? 0 : head.status
+  }
+
+  onBytes(chunk: Uint8Array, wholeEnd: number, _classes: number): boolean {
+    if (this.#isEnded) return false
+    const bytes = this.#isFed ? Buffer.from(chunk) : chunk
+    if (this.#status > 0) return this.#hold(bytes)
+    if (wholeEnd > 0) this.#take(wholeEnd === bytes.length ? bytes : bytes.subarray(0, wholeEnd))
+    if (wholeEnd < bytes.length && !this.#hold(Buffer.from(bytes.subarray(wholeEnd)))) return false
+    this.#isLagging = this.#pendingBytes >= LANE_BYTES_MAX
+    return !this.#isLagging
+  }
+
+  onEnd(end: LogEnd): void {
+    if (this.#isEnded) return
+    this.#finish(this.#endWords(end))
+  }
+
+  get hasPieces(): boolean {
+    return this.#pieces.length > 0
+  }
+
+  /** Sends a quantum of what waits; called by the connection in turn with its other lanes. */
+  sendOne(ws: Socket): Sent {
+    const piece = this.#pieces[0]
+    if (piece !== undefined) {
+      const sent = sendQuantum(ws, this.shape, piece, this.#progress)
+      if (sent === 'dropped') return sent
+      if (this.#progress.at >= piece.length) {
+        this.#pieces.shift()
+        this.#pendingBytes -= piece.length
+        this.#progress.at = 0
+      }
+    }
+    if (this.#pieces.length === 0) this.#drained()
+    return 'sent'
+  }
+
+  #take(bytes: Uint8Array): void {
+    let piece = bytes
+    if (this.#heldBytes > 0) {
+      piece = Buffer.concat([...this.#held, bytes])
+      this.#held = []
+      this.#heldBytes = 0
+    }
+    this.#pieces.push(piece)
+    this.#pendingBytes += piece.length
+    if (!this.isMarked) this.#host.mark(this)
+  }
+
+  /** Keeps the beginning of what is not whole yet. */
+  #hold(bytes: Uint8Array): boolean {
+    this.#held.push(bytes)
+    this.#heldBytes += bytes.length
+    if (this.#heldBytes <= EVENT_BYTES_MAX) return true
+    const message = `the node sent an event of more than ${EVENT_BYTES_MAX} bytes`
+    this.#held = []
+    this.#heldBytes = 0
+    this.#finish(errorFrame(new OperatingError('upstream_error', message), this.shape.name))
+    this.#source?.leave()
+    return false
+  }
+
+  /** What is said at the end of a log, if anything, behind the events. */
+  #endWords(end: LogEnd): string | null {
+    const { name } = this.shape
+    if (end.kind === 'failed') {
+      return errorFrame(new OperatingError('upstream_error', end.reason), name)
+    }
+    if (end.kind === 'cut') {
+      const message = 'this lane was too far behind its response'
+      return errorFrame(new OperatingError('slow_down', message), name)
+    }
+    if (end.kind === 'cancelled') {
+      return errorFrame(new OperatingError('upstream_error', 'the request was cancelled'), name)
+    }
+    const body = Buffer.concat(this.#held)
+    this.#held = []
+    this.#heldBytes = 0
+    if (this.#status >= 400) return refusalFrame(this.#status, body, name)
+    // A reply that is no stream is one event; a stream's last event may lack its empty line.
+    if (this.#status > 0) this.#take(asEvent(body))
+    else if (body.length > 0) this.#take(body)
+    return null
+  }
+
+  #finish(words: string | null): void {
+    this.#isEnded = true
+    this.#lastWords = words
+    if (!this.isMarked) this.#host.mark(this)
+  }
+
+  /** Everything has gone to the socket: asks the log for more, or ends the turn. */
+  #drained(): void {
+    if (this.#isEnded) {
+      const words = this.#lastWords
+      this.#lastWords = null
+      this.#source = null
+      this.#log = null
+      this.#isLagging = false
+      this.#isFed = false
+      if (words !== null) this.#host.say(ownMessage(this.shape, words))
+      this.#host.turnOver(this)
+      return
+    }
+    if (!this.#isLagging) return
+    this.#isLagging = false
+    this.#source?.ready()
+  }
+}
+
+/** A JSON body as one event; line ends in JSON are white space between its tokens. */
+function asEvent(body: Buffer): Buffer {
+  const text = body.toString('utf8').replaceAll(/[\r\n]/g, ' ')
+  return Buffer.from(`data: ${text}\n\n`)
+}
