@@ -17,6 +17,9 @@ const COMMANDS: Readonly<Record<string, string>> = {
   serve: 'run the gateway (the default); without nodes, in front of three simulated ones',
   sim: 'run simulated vLLM nodes',
   bench: 'drive an OpenAI-compatible endpoint and print latencies and rates',
+  mount: 'show the files of a source at memory speed under another path',
+  warmup: 'hold models in memory for the mounts of other hosts',
+  cache: 'show what mounts and warm-ups of this host hold; load or drop files',
   check: 'print the effective configuration, secrets masked, or what is wrong with it',
 }
 

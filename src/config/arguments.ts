@@ -43,7 +43,9 @@ function optionsOf(specs: FlagSpecs) {
   >
 }
 
-function refuseUnknown(specs: FlagSpecs, args: readonly string[]): void {
+/** Refuses what no flag of the specs explains; gives the words that are no flags. */
+function refuseUnknown(specs: FlagSpecs, args: readonly string[], wordsMax: number): string[] {
+  const words: string[] = []
   const { tokens } = parseArgs({
     args: [...args],
     options: optionsOf(specs),
@@ -52,12 +54,16 @@ function refuseUnknown(specs: FlagSpecs, args: readonly string[]): void {
     tokens: true,
   })
   for (const token of tokens) {
-    if (token.kind === 'positional') throw new UsageError(`unexpected argument "${token.value}"`)
+    if (token.kind === 'positional') {
+      if (words.length === wordsMax) throw new UsageError(`unexpected argument "${token.value}"`)
+      words.push(token.value)
+    }
     if (token.kind !== 'option' || Object.hasOwn(specs, token.name)) continue
     const nearest = nearestName(token.name, Object.keys(specs))
     const remedy = nearest === null ? 'see --help' : `the nearest is --${nearest}`
     throw new UsageError(`unknown flag ${token.rawName}; ${remedy}`)
   }
+  return words
 }
 
 /** The flags in `args`; throws UsageError. */
@@ -65,11 +71,21 @@ export function parseFlags<const S extends FlagSpecs>(
   specs: S,
   args: readonly string[],
 ): FlagValues<S> {
-  refuseUnknown(specs, args)
+  return parseWords(specs, args, 0).flags
+}
+
+/** The flags in `args`, and at most `wordsMax` words that are none; throws UsageError. */
+export function parseWords<const S extends FlagSpecs>(
+  specs: S,
+  args: readonly string[],
+  wordsMax: number,
+): { readonly flags: FlagValues<S>; readonly words: readonly string[] } {
+  const words = refuseUnknown(specs, args, wordsMax)
   try {
-    const { values } = parseArgs({ args: [...args], options: optionsOf(specs), strict: true })
+    const options = { args: [...args], options: optionsOf(specs), strict: true } as const
+    const { values } = parseArgs({ ...options, allowPositionals: wordsMax > 0 })
     // Decode boundary: parseArgs types by its options, which were computed from the specs.
-    return values as FlagValues<S>
+    return { flags: values as FlagValues<S>, words }
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message.split('. ')[0]! : String(error))
   }

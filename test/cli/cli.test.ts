@@ -23,7 +23,7 @@ test('--help lists the commands', async () => {
   const { code, stdout } = await warmpath(['--help'])
   expect(code).toBe(0)
   const listed = [...stdout.matchAll(/^ {2}([a-z]+) {2}/gm)].map(match => match[1])
-  expect(listed).toEqual(['serve', 'sim', 'bench', 'check'])
+  expect(listed).toEqual(['serve', 'sim', 'bench', 'mount', 'warmup', 'cache', 'check'])
 })
 
 test('--version prints the version of the package', async () => {

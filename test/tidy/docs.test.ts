@@ -7,6 +7,7 @@ import { SERVE_FLAGS } from '../../src/config/flags.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { configurationSchema, type SettingSchema, settingSchema } from '../../src/config/schema.ts'
 import { ERROR_CODES, OperatingError } from '../../src/errors.ts'
+import { CACHE_METRICS } from '../../src/model-cache/metrics.ts'
 import { nodeEntrySchema } from '../../src/nodes/config.ts'
 import { CATALOG, type MetricSpec } from '../../src/observe/metrics/catalog.ts'
 import { EDITS } from '../../src/observe/metrics/labels.ts'
@@ -167,6 +168,9 @@ describe('docs/metrics.md', () => {
 
   test('every metric that a document names exists', () => {
     const names = new Set(CATALOG.map(spec => spec.name))
+    for (const { name } of Object.values(CACHE_METRICS)) names.add(name)
+    // The addon and the executable of the model cache, which are no metrics.
+    for (const name of ['warmpath_model_cache', 'warmpath_supervisor']) names.add(name)
     for (const file of filesIn(tree, /\.md$/)) {
       for (const [name] of file.text.matchAll(/\bwarmpath_[a-z0-9_]+\b/g)) {
         expect(names.has(name), `${file.path}: ${name}`).toBe(true)

@@ -1,0 +1,174 @@
+/**
+ * One file on its way into the store: which chunks are missing, which are on the way, what was
+ * tried for them, and how it ended. It knows nothing of lanes (hydrator.ts) nor of files
+ * (model_cache.ts); it is the bookkeeping between them.
+ *
+ *   missing ──take──► on the way ──landed──► present
+ *      ▲                  │
+ *      └──── gaveBack ────┘     (another route, or the same once more)
+ *
+ * The order is: chunks that somebody waits for, then the file from the front. Ends exactly once:
+ * complete, changed (the source has other bytes now), failed, or cancelled; `done` waits until no
+ * chunk is on the way any more, so that descriptors can be closed then.
+ */
+import { ChunkMap, Testimony } from './chunk_map.ts'
+import { deferred } from './deferred.ts'
+import { EXTENT_CHUNKS } from './digest.ts'
+import type { Peer } from './peer.ts'
+import type { Tier } from './routes.ts'
+import type { SourceLease } from './source_lease.ts'
+import type { TreeFile } from './tree.ts'
+
+export type HydrationEnd =
+  | { readonly kind: 'complete' }
+  | { readonly kind: 'changed'; readonly message: string }
+  | { readonly kind: 'failed'; readonly message: string }
+  | { readonly kind: 'cancelled' }
+
+/** Why a file is loaded; a lower rank goes first. */
+const URGENCIES = ['open', 'peer', 'prefetch', 'preload'] as const
+export type Urgency = (typeof URGENCIES)[number]
+
+export function rankOf(urgency: Urgency): number {
+  return URGENCIES.indexOf(urgency)
+}
+
+/** Times that one peer is asked for one chunk while it only says "not yet". */
+export const NOT_YET_MAX = 6
+
+/** Chunks asked for out of turn that are remembered; more are served in turn anyway. */
+const WANTED_MAX = 1024
+
+export class Hydration {
+  readonly file: TreeFile
+  readonly storeFd: number
+  readonly map: ChunkMap
+  readonly testimony: Testimony
+  readonly done: Promise<HydrationEnd>
+  readonly tierBytes: Record<Tier, number> = { local: 0, peer: 0, warmup: 0, source: 0 }
+  urgency: Urgency
+  /** Set while chunks are read from the source. */
+  sourceLease: SourceLease | null = null
+  inFlight = 0
+  /** When the last chunk landed; a hydration that makes no progress for too long fails. */
+  progressMs: number
+  readonly startedMs: number
+  #end: HydrationEnd | null = null
+  readonly #resolve: (end: HydrationEnd) => void
+  readonly #onTheWay = new Set<number>()
+  readonly #wanted: number[] = []
+  readonly #excluded = new Set<string>()
+  readonly #excludedForChunk = new Map<number, Set<string>>()
+  readonly #notYet = new Map<number, number>()
+  /** Chunks below it are present or on the way. */
+  #front = 0
+
+  constructor(file: TreeFile, storeFd: number, urgency: Urgency, nowMs: number, map?: ChunkMap) {
+    this.file = file
+    this.storeFd = storeFd
+    this.urgency = urgency
+    this.map = map ?? new ChunkMap(file.size)
+    this.testimony = new Testimony(this.map.count)
+    this.startedMs = nowMs
+    this.progressMs = nowMs
+    const { promise, resolve } = deferred<HydrationEnd>()
+    this.done = promise
+    this.#resolve = resolve
+  }
+
+  get isOver(): boolean {
+    return this.#end !== null
+  }
+
+  get sourceBytes(): number {
+    return this.tierBytes.source
+  }
+
+  /** Ends it; the first end counts. */
+  finish(end: HydrationEnd): void {
+    if (this.#end !== null) return
+    this.#end = end
+    if (this.inFlight === 0) this.#resolve(end)
+  }
+
+  #arrived(): void {
+    this.inFlight -= 1
+    if (this.inFlight === 0 && this.#end !== null) this.#resolve(this.#end)
+  }
+
+  /** Raises the urgency; never lowers it. */
+  hurry(urgency: Urgency): void {
+    if (rankOf(urgency) < rankOf(this.urgency)) this.urgency = urgency
+  }
+
+  /** Somebody waits for this chunk: it goes before the others. */
+  want(chunk: number): void {
+    if (this.map.has(chunk) || this.#onTheWay.has(chunk)) return
+    if (this.#wanted.length < WANTED_MAX && !this.#wanted.includes(chunk)) this.#wanted.push(chunk)
+  }
+
+  #isFree(chunk: number): boolean {
+    return chunk < this.map.count && !this.map.has(chunk) && !this.#onTheWay.has(chunk)
+  }
+
+  /** Chunks that may be taken now, most wanted first; one a route is enough for the caller. */
+  *candidates(): Generator<number> {
+    for (const chunk of this.#wanted) if (this.#isFree(chunk)) yield chunk
+    while (this.#front < this.map.count && !this.#isFree(this.#front)) this.#front += 1
+    let at = this.#front
+    while (at < this.map.count) {
+      if (!this.#isFree(at)) {
+        at += 1
+        continue
+      }
+      const extent = Math.floor(at / EXTENT_CHUNKS)
+      yield at
+      // Not taken: its lane is full, and so it is for the rest of the extent.
+      const skipped = this.#isFree(at)
+      at = skipped ? (extent + 1) * EXTENT_CHUNKS : at + 1
+    }
+  }
+
+  take(chunk: number): void {
+    this.#onTheWay.add(chunk)
+    const at = this.#wanted.indexOf(chunk)
+    if (at !== -1) this.#wanted.splice(at, 1)
+    this.inFlight += 1
+  }
+
+  landed(chunk: number, digest: Buffer, tier: Tier, nowMs: number): void {
+    this.#onTheWay.delete(chunk)
+    this.progressMs = nowMs
+    this.map.add(chunk, digest)
+    this.tierBytes[tier] += this.map.length(chunk)
+    this.#arrived()
+  }
+
+  gaveBack(chunk: number): void {
+    this.#onTheWay.delete(chunk)
+    this.#front = Math.min(this.#front, chunk)
+    this.#arrived()
+  }
+
+  /** The peer is not asked again for this file. */
+  exclude(peer: Peer): void {
+    this.#excluded.add(peer.id)
+  }
+
+  excludeFor(chunk: number, peer: Peer): void {
+    const set = this.#excludedForChunk.get(chunk) ?? new Set<string>()
+    set.add(peer.id)
+    this.#excludedForChunk.set(chunk, set)
+  }
+
+  isExcluded(chunk: number, peer: Peer): boolean {
+    return this.#excluded.has(peer.id) || (this.#excludedForChunk.get(chunk)?.has(peer.id) ?? false)
+  }
+
+  /** Counts a "not yet"; false when the peer has said it too often. */
+  mayAskAgain(chunk: number): boolean {
+    const times = (this.#notYet.get(chunk) ?? 0) + 1
+    this.#notYet.set(chunk, times)
+    return times < NOT_YET_MAX
+  }
+}

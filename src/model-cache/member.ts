@@ -1,0 +1,361 @@
+/**
+ * One member of a service, put together: the caches that share a capacity, a store, lanes, a
+ * listener and the acquaintance of other members. A mount is a member with one cache and a front;
+ * a warm-up is a member with several caches, no front, and the registry.
+ *
+ *   start: listen ──► greet ──► scan ──► adopt ──► front ready ──► preload
+ *   life:  every scan: compare, load what is new below the preload
+ *   close: hydrations cancelled, listener closed, fronts cleared by whoever made them
+ */
+import { randomBytes } from 'node:crypto'
+import type { Log } from '../observe/log.ts'
+import { Gate } from './auth.ts'
+import { type ChunkFetcher, javascriptFetcher } from './fetch.ts'
+import { isIndex } from './folder_front.ts'
+import type { Front } from './front.ts'
+import { type Hello, type HelloClient, helloClient, helloHoldings, holdingsOf } from './hello.ts'
+import type { Hydration } from './hydration.ts'
+import { Hydrator } from './hydrator.ts'
+import { type HelloAnswer, Listener } from './listener.ts'
+import { CacheMetrics } from './metrics.ts'
+import { ModelCache, type Outcome } from './model_cache.ts'
+import type { ChunkMover } from './mover.ts'
+import type { Peer } from './peer.ts'
+import { Peers } from './peers.ts'
+import { Registry } from './registry.ts'
+import { Residents } from './residents.ts'
+import { Shelf } from './shelf.ts'
+import { adoptStore } from './sidecar.ts'
+import type { Slot } from './slot.ts'
+import type { Source } from './source.ts'
+import { memberMetrics, residentModels } from './status.ts'
+import type { Store } from './store.ts'
+
+export interface MemberCache {
+  readonly source: Source
+  readonly sourceId: string
+  readonly makeFront: (cache: () => ModelCache) => Front
+  /** Whether a file is loaded at start, and when it appears later. */
+  readonly isPreloaded: (path: string) => boolean
+  readonly pins: readonly string[]
+  readonly scanMs: number
+}
+
+export interface MemberOptions {
+  readonly caches: readonly MemberCache[]
+  readonly capacityBytes: number
+  readonly configuredBytes: number
+  readonly store: Store
+  readonly mover: ChunkMover
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly token: string | null
+  readonly warmup: string | null
+  readonly peers: readonly string[]
+  readonly isRegistry: boolean
+  readonly streams: number
+  readonly openMsMax: number
+  readonly loadMs?: number
+  readonly restarts: number
+  readonly log: Log
+  readonly now: () => number
+  readonly random: () => number
+}
+
+/** Milliseconds for which a holder may take to say what its digests are. */
+const DIGESTS_MS_MAX = 1_000
+
+/** Strangers with other sources that are remembered, so that each is named in the log once. */
+const MISFITS_MAX = 1024
+
+/** Holders whose digests are compared: two that agree, and one to spare. */
+const WITNESSES_MAX = 3
+
+function quoted(ids: readonly string[]): string {
+  return ids.map(id => `"${id}"`).join(', ')
+}
+
+/** Sorts model by model, each with its index and configuration last. */
+function loadKey({ file, model }: Slot): string {
+  return [model, isIndex(file.path) ? 1 : 0, file.path].join('\0')
+}
+
+export class Member {
+  readonly id = randomBytes(16).toString('hex')
+  readonly options: MemberOptions
+  readonly metrics = new CacheMetrics()
+  readonly residents: Residents
+  readonly caches: readonly ModelCache[]
+  readonly peers: Peers
+  readonly registry: Registry | null
+  readonly #shelf: Shelf
+  readonly #hydrator: Hydrator
+  readonly #client: HelloClient
+  readonly #fetcher: ChunkFetcher
+  readonly #listener: Listener
+  readonly #timers: NodeJS.Timeout[] = []
+  readonly #scanErrors = new Map<ModelCache, string>()
+  readonly #misfits = new Set<string>()
+  #port = 0
+  isReady = false
+  /** Called after every look at a source. */
+  onTree: () => void = () => {}
+
+  constructor(options: MemberOptions) {
+    this.options = options
+    const { token, mover, store, now, log } = options
+    const nowMs = Date.now
+    this.#shelf = new Shelf(null)
+    this.#client = helloClient({ token, nowMs, self: () => this.#hello() })
+    this.#fetcher = javascriptFetcher({ token, mover, nowMs })
+    this.residents = new Residents({
+      capacityBytes: options.capacityBytes,
+      now,
+      ...(options.loadMs === undefined ? {} : { loadMs: options.loadMs }),
+      drainingBytes: accounted => Math.max(0, (store.usedBytes() ?? accounted) - accounted),
+    })
+    this.peers = new Peers({
+      client: this.#client,
+      addresses: options.peers,
+      warmup: options.warmup,
+      selfId: this.id,
+      now,
+      log,
+    })
+    this.registry = options.isRegistry ? new Registry(now) : null
+    this.#hydrator = this.#makeHydrator()
+    this.caches = options.caches.map(cache => this.#makeCache(cache))
+    this.#listener = new Listener({
+      ...options.listen,
+      gate: new Gate(token),
+      shelf: this.#shelf,
+      nowMs,
+      onHello: (hello, from) => this.#greeted(hello, from),
+      metrics: () => memberMetrics(this),
+      resident: () => residentModels(this),
+      isReady: () => this.isReady,
+      onSent: bytes => {
+        this.metrics.sentBytes += bytes
+      },
+    })
+  }
+
+  get port(): number {
+    return this.#port
+  }
+
+  #makeHydrator(): Hydrator {
+    const { mover, streams, openMsMax, now, random, log } = this.options
+    return new Hydrator({
+      mover,
+      fetch: (peer, hydration, chunk) => this.#fetch(peer, hydration, chunk),
+      peers: () => this.peers.all(),
+      self: this.id,
+      sourceStreams: streams,
+      openMsMax,
+      now,
+      random,
+      log,
+      hooks: {
+        onBytes: (tier, bytes) => this.metrics.tier(tier, bytes),
+        onFallback: reason => this.metrics.fallback(reason),
+        onMismatch: peer => this.metrics.mismatch(peer),
+        onChunk: (hydration, chunk) => this.#shelf.chunk(hydration.file.fileId, chunk),
+      },
+    })
+  }
+
+  #makeCache(wanted: MemberCache): ModelCache {
+    const { store, now, log } = this.options
+    let made: ModelCache | null = null
+    const front = wanted.makeFront(() => {
+      if (made === null) throw new Error('the front asked for its cache before it was made')
+      return made
+    })
+    const { metrics } = this
+    made = new ModelCache(
+      {
+        source: wanted.source,
+        sourceId: wanted.sourceId,
+        store,
+        residents: this.residents,
+        hydrator: this.#hydrator,
+        shelf: this.#shelf,
+        pins: wanted.pins,
+        announce: (_slot, hydration) => this.#announce(hydration),
+        now,
+        log,
+        hooks: {
+          onEvicted: reason => metrics.evicted(reason),
+          onGeneration: () => {
+            metrics.generations += 1
+          },
+          onResident: (slot, ms) => metrics.filled(slot.file.size, ms),
+          onModelReady: (model, ms) => metrics.modelReady(model, ms),
+          onBypass: slot => this.#bypassed(slot),
+        },
+      },
+      front,
+    )
+    return made
+  }
+
+  #bypassed(slot: Slot): void {
+    const { path, size } = slot.file
+    const fields = { path, size, capacity: this.residents.capacityBytes }
+    this.options.log.warn(fields, 'file does not fit, its reads go to the source')
+  }
+
+  #fetch(peer: Peer, hydration: Hydration, chunk: number) {
+    const { file, map, storeFd, testimony } = hydration
+    return this.#fetcher.fetch({
+      host: peer.host,
+      port: peer.dataPort,
+      fileId: file.fileId,
+      generation: file.generation,
+      chunk,
+      length: map.length(chunk),
+      storeFd,
+      expected: testimony.expected(chunk),
+    })
+  }
+
+  /** Tells the members, then hears what those who have the file say of its bytes. */
+  async #announce(hydration: Hydration): Promise<void> {
+    await this.peers.announce()
+    const { fileId, generation } = hydration.file
+    const holders = this.peers.all().filter(peer => peer.hasWhole(fileId, generation))
+    // One alone can only be believed: what it says of its bytes comes with them anyway.
+    if (holders.length < 2) return
+    const asked = holders.slice(0, WITNESSES_MAX).map(async peer => {
+      const list = await this.#client.digests(peer.host, peer.port, fileId, generation)
+      if (list !== null) hydration.testimony.add(peer.id, list)
+    })
+    let timer: NodeJS.Timeout | undefined
+    const limit = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, DIGESTS_MS_MAX)
+    })
+    await Promise.race([Promise.all(asked), limit])
+    clearTimeout(timer)
+  }
+
+  get #sourceIds(): string[] {
+    return this.caches.map(cache => cache.sourceId)
+  }
+
+  #hello(): Hello {
+    return {
+      id: this.id,
+      port: this.#port,
+      dataPort: this.#port,
+      sources: this.#sourceIds,
+      holdings: helloHoldings(this.#shelf.holdings()),
+    }
+  }
+
+  #greeted(hello: Hello, from: string): HelloAnswer {
+    const own = this.#sourceIds
+    if (!hello.sources.some(source => own.includes(source))) {
+      const message =
+        `source ids do not match: here ${quoted(own)}, there ${quoted(hello.sources)}; ` +
+        'give both the same source_id, or the same path'
+      this.#sayMisfit(from, hello.sources)
+      return { kind: 'misfit', message }
+    }
+    const place = { id: hello.id, host: from, port: hello.port, dataPort: hello.dataPort }
+    if (this.registry === null) {
+      this.peers.heard(place, holdingsOf(hello))
+      return { kind: 'hello', hello: this.#hello() }
+    }
+    const members = this.registry.heard(place, hello.sources)
+    return { kind: 'hello', hello: { ...this.#hello(), members } }
+  }
+
+  /** Once for each stranger: it will greet again every two seconds. */
+  #sayMisfit(from: string, there: readonly string[]): void {
+    const key = [from, ...there].join('\0')
+    if (this.#misfits.has(key) || this.#misfits.size >= MISFITS_MAX) return
+    this.#misfits.add(key)
+    this.options.log.error({ from, here: this.#sourceIds, there }, 'source ids do not match')
+  }
+
+  /** Until the tree is known and earlier files are taken over; then fronts may answer. */
+  async start(): Promise<void> {
+    this.#port = await this.#listener.listen()
+    if (!this.options.isRegistry) await this.peers.start()
+    for (const cache of this.caches) await cache.tree.scan()
+    const { store, mover, log } = this.options
+    if (store.kind === 'private') {
+      const files = await adoptStore(this.caches, store, mover, log)
+      if (files > 0) log.info({ files }, 'files of an earlier daemon were taken over')
+    }
+    this.caches.forEach((cache, at) => {
+      const { scanMs } = this.options.caches[at]!
+      const timer = setInterval(() => void this.#scan(cache, at), scanMs)
+      timer.unref()
+      this.#timers.push(timer)
+    })
+  }
+
+  async #scan(cache: ModelCache, at: number): Promise<void> {
+    const { log } = this.options
+    try {
+      await cache.tree.scan()
+      if (this.#scanErrors.delete(cache)) log.info({ source: cache.sourceId }, 'source is back')
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      const isNew = this.#scanErrors.get(cache) !== message
+      this.#scanErrors.set(cache, message)
+      // The tree stays as it was: a source that is away must not empty the cache.
+      if (isNew) log.error({ source: cache.sourceId, error: message }, 'source cannot be listed')
+      return
+    }
+    this.onTree()
+    if (this.isReady) void this.#load(cache, at)
+  }
+
+  /** Loads what is to be loaded at start and is not there; settles when all has been tried. */
+  async preload(): Promise<void> {
+    await Promise.all(this.caches.map((cache, at) => this.#load(cache, at)))
+    this.isReady = true
+  }
+
+  async #load(cache: ModelCache, at: number): Promise<void> {
+    const { isPreloaded } = this.options.caches[at]!
+    const slots = [...cache.slots()].filter(
+      slot => slot.state === 'absent' && isPreloaded(slot.file.path),
+    )
+    slots.sort((a, b) => (loadKey(a) < loadKey(b) ? -1 : 1))
+    const plain = slots.filter(slot => !isIndex(slot.file.path))
+    const last = slots.filter(slot => isIndex(slot.file.path))
+    await this.#wantAll(cache, plain)
+    await this.#wantAll(cache, last)
+  }
+
+  async #wantAll(cache: ModelCache, slots: readonly Slot[]): Promise<Outcome[]> {
+    return Promise.all(slots.map(slot => cache.want(slot, 'preload')))
+  }
+
+  /** Bytes wanted at start, and how many of them are here. */
+  progress(): { readonly wantedBytes: number; readonly hereBytes: number } {
+    let wantedBytes = 0
+    let hereBytes = 0
+    this.caches.forEach((cache, at) => {
+      for (const slot of cache.slots()) {
+        if (!this.options.caches[at]!.isPreloaded(slot.file.path)) continue
+        if (slot.state === 'bypassed') continue
+        wantedBytes += slot.file.size
+        hereBytes += slot.residentBytes
+      }
+    })
+    return { wantedBytes, hereBytes }
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.peers.close()
+    this.#hydrator.close()
+    this.#client.close()
+    this.#fetcher.close()
+    await this.#listener.close()
+  }
+}

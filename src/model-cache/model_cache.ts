@@ -1,0 +1,358 @@
+/**
+ * One source and what the cache has of it: turns wishes (an open, a preload, a peer's request) into
+ * hydrations, and their ends into published files.
+ *
+ *   want(path) ──► check the tree ──► room? ──► hydrate ──► seal ──► front.publish
+ *                                      └─ no ─► front.bypass
+ *   tree changed ──► old slot retired (readers keep its bytes), new slot absent
+ *
+ * Invariants: a slot has one version for life; what is published was read whole, hashed, and the
+ * source was still the same afterwards; capacity is reserved before the first byte moves.
+ */
+import type { Log } from '../observe/log.ts'
+import { ChunkMap } from './chunk_map.ts'
+import { deferred } from './deferred.ts'
+import { closeSlot, type Front } from './front.ts'
+import { Hydration, type HydrationEnd, rankOf, type Urgency } from './hydration.ts'
+import type { Hydrator } from './hydrator.ts'
+import type { EvictionReason, Residents } from './residents.ts'
+import type { Shelf } from './shelf.ts'
+import { forgetSidecar, writeSidecar } from './sidecar.ts'
+import { Slot } from './slot.ts'
+import type { Source } from './source.ts'
+import type { Store } from './store.ts'
+import { Tree, type TreeChange } from './tree.ts'
+
+/** Files that are filled at once besides those that somebody waits for. */
+const FILLING_FILES_MAX = 8
+
+/** Times that a file which keeps failing, or changing while it is read, is started anew. */
+const STARTS_MAX = 3
+
+export type Outcome =
+  | { readonly kind: 'resident'; readonly slot: Slot }
+  | { readonly kind: 'bypassed'; readonly slot: Slot }
+  | { readonly kind: 'failed'; readonly message: string }
+  | { readonly kind: 'changed' }
+
+export interface ModelCacheHooks {
+  onEvicted(reason: EvictionReason): void
+  onGeneration(): void
+  onResident(slot: Slot, milliseconds: number): void
+  onModelReady(model: string, milliseconds: number): void
+  onBypass(slot: Slot): void
+}
+
+export interface ModelCacheOptions {
+  readonly source: Source
+  readonly sourceId: string
+  readonly store: Store
+  readonly residents: Residents
+  readonly hydrator: Hydrator
+  readonly shelf: Shelf
+  readonly pins: readonly string[]
+  /** Tells the peers that a file is being loaded, and learns which of them load it too. */
+  readonly announce: (slot: Slot, hydration: Hydration) => Promise<void>
+  readonly now: () => number
+  readonly log: Log
+  readonly hooks: ModelCacheHooks
+}
+
+interface Wish {
+  readonly slot: Slot
+  urgency: Urgency
+  readonly result: Promise<Outcome>
+  readonly resolve: (outcome: Outcome) => void
+}
+
+export class ModelCache {
+  readonly tree: Tree
+  readonly sourceId: string
+  readonly #options: ModelCacheOptions
+  readonly #slots = new Map<string, Slot>()
+  readonly #wishes = new Map<Slot, Wish>()
+  readonly #filling = new Set<Slot>()
+  readonly #modelsLoading = new Map<string, number>()
+  #front: Front
+
+  constructor(options: ModelCacheOptions, front: Front) {
+    this.#options = options
+    this.sourceId = options.sourceId
+    this.#front = front
+    this.tree = new Tree({
+      source: options.source,
+      sourceId: options.sourceId,
+      now: options.now,
+      onChange: changes => this.#changed(changes),
+    })
+  }
+
+  get front(): Front {
+    return this.#front
+  }
+
+  get source(): Source {
+    return this.#options.source
+  }
+
+  get store(): Store {
+    return this.#options.store
+  }
+
+  slot(path: string): Slot | null {
+    return this.#slots.get(path) ?? null
+  }
+
+  slots(): IterableIterator<Slot> {
+    return this.#slots.values()
+  }
+
+  #isPinned(path: string): boolean {
+    return this.#options.pins.some(pin => path === pin || path.startsWith(`${pin}/`) || pin === '')
+  }
+
+  #changed(changes: readonly TreeChange[]): void {
+    for (const { before, after } of changes) {
+      if (before?.kind === 'file') {
+        const isChange = after?.kind === 'file'
+        if (isChange) this.#options.hooks.onGeneration()
+        this.#retire(before.path, isChange ? 'changed' : 'gone')
+      }
+      if (after?.kind === 'file') {
+        const slot = new Slot(after)
+        slot.isPinned = this.#isPinned(after.path)
+        this.#slots.set(after.path, slot)
+      }
+    }
+    this.#front.treeChanged(this.tree)
+  }
+
+  /** The slot's version is no longer the source's. Readers that have it open keep its bytes. */
+  #retire(path: string, reason: EvictionReason): void {
+    const slot = this.#slots.get(path)
+    if (slot === undefined) return
+    this.#slots.delete(path)
+    const wasResident = slot.state === 'resident'
+    if (wasResident) this.#dispose(slot, true, reason)
+    slot.hydration?.finish({ kind: 'changed', message: `the source file is ${reason}` })
+    slot.state = 'retired'
+    this.#settle(slot, { kind: 'changed' })
+  }
+
+  /** Takes a resident file out of memory, if nobody uses it or if it must go. */
+  #dispose(slot: Slot, isForced: boolean, reason: EvictionReason): 'evicted' | 'busy' {
+    const { shelf, store, residents, hooks } = this.#options
+    const { fileId, generation } = slot.file
+    if (!isForced && shelf.isInUse(fileId)) return 'busy'
+    if (this.#front.evict(slot, isForced) === 'busy') return 'busy'
+    void shelf.drop(fileId, generation)
+    slot.fd = null
+    store.unlink(slot.storeName)
+    forgetSidecar(store, slot.storeName)
+    residents.release(slot)
+    slot.state = 'absent'
+    slot.map = null
+    hooks.onEvicted(reason)
+    return 'evicted'
+  }
+
+  /** `warmpath cache drop`: out of memory now, loaded again when it is next wanted. */
+  drop(slot: Slot): 'evicted' | 'busy' | 'absent' {
+    if (slot.state !== 'resident') return 'absent'
+    return this.#dispose(slot, false, 'dropped')
+  }
+
+  /** Notes an open of a resident file: recency, and the rest of the model soon. */
+  touch(slot: Slot): void {
+    slot.usedMs = this.#options.now()
+  }
+
+  /** Brings the file into memory; settles when it is there, cannot be, or is another by now. */
+  want(slot: Slot, urgency: Urgency): Promise<Outcome> {
+    if (slot.state === 'resident') {
+      this.touch(slot)
+      return Promise.resolve({ kind: 'resident', slot })
+    }
+    if (slot.state === 'retired') return Promise.resolve({ kind: 'changed' })
+    const known = this.#wishes.get(slot)
+    if (known !== undefined) {
+      if (rankOf(urgency) < rankOf(known.urgency)) known.urgency = urgency
+      slot.hydration?.hurry(urgency)
+      this.#startWishes()
+      return known.result
+    }
+    const { promise, resolve } = deferred<Outcome>()
+    this.#wishes.set(slot, { slot, urgency, result: promise, resolve })
+    this.#startWishes()
+    return promise
+  }
+
+  #settle(slot: Slot, outcome: Outcome): void {
+    const wish = this.#wishes.get(slot)
+    this.#wishes.delete(slot)
+    this.#filling.delete(slot)
+    wish?.resolve(outcome)
+  }
+
+  #startWishes(): void {
+    const waiting = [...this.#wishes.values()].filter(({ slot }) => !this.#filling.has(slot))
+    waiting.sort((a, b) => rankOf(a.urgency) - rankOf(b.urgency))
+    for (const wish of waiting) {
+      // Whoever is inside an open waits for nobody else's file.
+      if (wish.urgency !== 'open' && this.#filling.size >= FILLING_FILES_MAX) return
+      this.#filling.add(wish.slot)
+      void this.#fill(wish)
+    }
+  }
+
+  async #fill(wish: Wish): Promise<void> {
+    const { slot } = wish
+    const { now, hooks } = this.#options
+    const startedMs = now()
+    this.#modelStarts(slot, startedMs)
+    for (let start = 0; start < STARTS_MAX; start += 1) {
+      const end = await this.#attempt(wish)
+      if (slot.state === 'retired') break
+      if (end.kind === 'complete') {
+        hooks.onResident(slot, now() - startedMs)
+        this.#settle(slot, { kind: 'resident', slot })
+        break
+      }
+      if (end.kind === 'full') {
+        await this.#bypass(slot)
+        break
+      }
+      slot.error = end.kind === 'cancelled' ? 'cancelled' : end.message
+      // A changed source is a new slot, unless the source only seemed to change: then once more.
+      if (end.kind === 'changed') await this.tree.check(slot.file.path, 0)
+      if (this.#slots.get(slot.file.path) !== slot) break
+      if (end.kind !== 'changed' || start === STARTS_MAX - 1) {
+        this.#failed(slot, slot.error)
+        break
+      }
+    }
+    this.#modelEnds(slot)
+    this.#startWishes()
+  }
+
+  #failed(slot: Slot, message: string): void {
+    slot.failures += 1
+    const { path } = slot.file
+    this.#options.log.error({ path, error: message }, 'file could not be loaded')
+    this.#front.fail(slot, message)
+    this.#settle(slot, { kind: 'failed', message })
+  }
+
+  async #bypass(slot: Slot): Promise<void> {
+    slot.state = 'bypassed'
+    this.#options.hooks.onBypass(slot)
+    await this.#front.bypass(slot)
+    this.#settle(slot, { kind: 'bypassed', slot })
+  }
+
+  /** One try to fill the file. */
+  async #attempt({ slot, urgency }: Wish): Promise<HydrationEnd | { readonly kind: 'full' }> {
+    const { residents, store, hydrator, shelf, now, source, announce } = this.#options
+    if (!residents.reserve(slot, this.#modelName(slot.model))) return { kind: 'full' }
+    let fd: number
+    try {
+      fd = store.create(slot.storeName, slot.file.size)
+    } catch (error) {
+      residents.release(slot)
+      const message = error instanceof Error ? error.message : String(error)
+      this.#options.log.warn({ path: slot.file.path, error: message }, 'no room in the store')
+      return { kind: 'full' }
+    }
+    const map = new ChunkMap(slot.file.size)
+    const hydration = new Hydration(slot.file, fd, urgency, now(), map)
+    slot.state = 'hydrating'
+    slot.hydration = hydration
+    const onWanted = (chunk: number): void => {
+      hydration.want(chunk)
+      hydrator.pump()
+    }
+    const { fileId, generation } = slot.file
+    shelf.put({ fileId, generation, fd, map, onWanted })
+    await announce(slot, hydration)
+    hydrator.add(hydration, source)
+    const end = await hydration.done
+    slot.hydration = null
+    if (end.kind === 'complete' && slot.state === 'hydrating') {
+      await this.#complete(slot, hydration)
+      return end
+    }
+    await shelf.drop(fileId, generation)
+    this.#discard(slot, fd)
+    return end
+  }
+
+  /** Forgets what was written of a file that did not become resident. */
+  #discard(slot: Slot, fd: number): void {
+    const { store, residents } = this.#options
+    slot.fd = fd
+    closeSlot(slot)
+    store.unlink(slot.storeName)
+    forgetSidecar(store, slot.storeName)
+    residents.release(slot)
+    if (slot.state === 'hydrating') slot.state = 'absent'
+  }
+
+  async #complete(slot: Slot, hydration: Hydration): Promise<void> {
+    const { store, shelf, now } = this.#options
+    const { fileId, generation } = slot.file
+    // The shelf reads from the writable descriptor, which is closed by sealing.
+    await shelf.drop(fileId, generation)
+    if (slot.state !== 'hydrating') {
+      this.#discard(slot, hydration.storeFd)
+      return
+    }
+    slot.fd = store.seal(slot.storeName, hydration.storeFd)
+    slot.map = hydration.map
+    slot.tierBytes = hydration.tierBytes
+    slot.error = null
+    slot.usedMs = now()
+    writeSidecar(store, slot)
+    this.#publish(slot)
+  }
+
+  /** Shows a slot whose bytes are all there: after a hydration, or taken over from before. */
+  #publish(slot: Slot): void {
+    const { shelf, residents } = this.#options
+    const { fileId, generation } = slot.file
+    if (slot.fd === null || slot.map === null) return
+    shelf.put({ fileId, generation, fd: slot.fd, map: slot.map, onWanted: () => {} })
+    slot.state = 'resident'
+    residents.settle({
+      slot,
+      model: this.#modelName(slot.model),
+      evict: () => this.#dispose(slot, false, 'room'),
+    })
+    this.#front.publish(slot)
+  }
+
+  /** Takes over a file that was complete and was checked, from before a restart. */
+  adopt(slot: Slot, fd: number, map: ChunkMap): void {
+    slot.fd = fd
+    slot.map = map
+    slot.usedMs = this.#options.now()
+    this.#publish(slot)
+  }
+
+  /** One name for the models of all sources. */
+  #modelName(model: string): string {
+    return `${this.sourceId}\0${model}`
+  }
+
+  #modelStarts(slot: Slot, nowMs: number): void {
+    if (!this.#modelsLoading.has(slot.model)) this.#modelsLoading.set(slot.model, nowMs)
+  }
+
+  /** The last file of a model is here: how long did the whole of it take? */
+  #modelEnds(slot: Slot): void {
+    const startedMs = this.#modelsLoading.get(slot.model)
+    const isMoreToCome = [...this.#wishes.keys()].some(({ model }) => model === slot.model)
+    if (startedMs === undefined || isMoreToCome) return
+    this.#modelsLoading.delete(slot.model)
+    this.#options.hooks.onModelReady(slot.model, this.#options.now() - startedMs)
+  }
+}

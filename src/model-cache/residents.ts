@@ -1,0 +1,137 @@
+/**
+ * Who may be in memory: the capacity, and who goes when somebody else wants room.
+ *
+ * Least recently used goes first, where used means opened or loaded. Three corrections:
+ *
+ *   - Nothing that somebody reads or maps goes, nor anything pinned: `evict` asks (lease probe).
+ *   - Scan protection. A model larger than the capacity gives no hits at all under plain LRU:
+ *
+ *       capacity 3, shards a b c d, read in order twice
+ *       plain LRU    a b c [d evicts a] [a evicts b] [b evicts c] …      0 hits
+ *       protected    a b c, d is read past the cache; a b c hit, d past   3 of 4 hits
+ *
+ *     So a file makes no room at the cost of its own model's files that were used within the last
+ *     LOAD_MS: they belong to the same load.
+ *   - The capacity is hard: what does not fit is read past the cache, and bytes that only readers
+ *     of a retired version still hold count (`drainingBytes`, asked of the file system).
+ *
+ * Costs: a scan over all residents for each eviction; some 10 µs for a thousand files.
+ */
+import type { Slot } from './slot.ts'
+
+/** Milliseconds for which files of one model count as parts of one load. */
+export const LOAD_MS = 60_000
+
+export const EVICTION_REASONS = ['room', 'changed', 'gone', 'dropped'] as const
+export type EvictionReason = (typeof EVICTION_REASONS)[number]
+
+export interface Resident {
+  readonly slot: Slot
+  /** Same source and folder: one model. */
+  readonly model: string
+  /** Gives the memory back, or says that somebody is using it. */
+  readonly evict: () => 'evicted' | 'busy'
+}
+
+export interface ResidentsOptions {
+  readonly capacityBytes: number
+  readonly now: () => number
+  readonly loadMs?: number
+  /** Bytes of the store that no slot answers for any more. */
+  readonly drainingBytes?: (accountedBytes: number) => number
+}
+
+export class Residents {
+  readonly #options: ResidentsOptions
+  readonly #loadMs: number
+  readonly #residents = new Map<Slot, Resident>()
+  /** Slots that are being filled: they have room, but cannot be evicted. */
+  readonly #reserved = new Map<Slot, number>()
+  #bytes = 0
+  #capacityBytes: number
+
+  constructor(options: ResidentsOptions) {
+    this.#options = options
+    this.#loadMs = options.loadMs ?? LOAD_MS
+    this.#capacityBytes = options.capacityBytes
+  }
+
+  get capacityBytes(): number {
+    return this.#capacityBytes
+  }
+
+  /** Bytes reserved or resident. */
+  get accountedBytes(): number {
+    return this.#bytes
+  }
+
+  get usedBytes(): number {
+    return this.#bytes + (this.#options.drainingBytes?.(this.#bytes) ?? 0)
+  }
+
+  get count(): number {
+    return this.#residents.size
+  }
+
+  /** Lowers or raises the capacity; what is over it goes as far as it may. */
+  setCapacity(bytes: number): void {
+    this.#capacityBytes = bytes
+    for (const victim of this.#victims(null)) {
+      if (this.usedBytes <= bytes) return
+      this.#evict(victim)
+    }
+  }
+
+  /** Makes room for a file that will be filled; false when there is none to be had. */
+  reserve(slot: Slot, model: string): boolean {
+    if (slot.cost > this.#capacityBytes) return false
+    if (this.usedBytes + slot.cost > this.#capacityBytes) this.#makeRoom(slot.cost, model)
+    if (this.usedBytes + slot.cost > this.#capacityBytes) return false
+    this.#reserved.set(slot, slot.cost)
+    this.#bytes += slot.cost
+    return true
+  }
+
+  #makeRoom(bytes: number, model: string): void {
+    const victims = this.#victims(model)
+    const free = this.#capacityBytes - this.usedBytes
+    const gain = victims.reduce((sum, { slot }) => sum + slot.cost, 0)
+    // Evicting some and then not fitting after all would cost hits and bring nothing.
+    if (free + gain < bytes) return
+    for (const victim of victims) {
+      if (this.usedBytes + bytes <= this.#capacityBytes) return
+      this.#evict(victim)
+    }
+  }
+
+  /** Who may go for a file of that model, longest unused first. */
+  #victims(model: string | null): Resident[] {
+    const now = this.#options.now()
+    const isSameLoad = (resident: Resident): boolean =>
+      resident.model === model && now - resident.slot.usedMs < this.#loadMs
+    const victims = [...this.#residents.values()].filter(
+      resident => !resident.slot.isPinned && !isSameLoad(resident),
+    )
+    return victims.sort((a, b) => a.slot.usedMs - b.slot.usedMs)
+  }
+
+  #evict(resident: Resident): boolean {
+    if (resident.evict() === 'busy') return false
+    this.release(resident.slot)
+    return true
+  }
+
+  /** A reserved slot has all its bytes. */
+  settle(resident: Resident): void {
+    const { slot } = resident
+    if (!this.#reserved.delete(slot)) this.#bytes += slot.cost
+    this.#residents.set(slot, resident)
+  }
+
+  /** The slot's bytes are gone, or will be with their last reader. */
+  release(slot: Slot): void {
+    const wasCounted = this.#reserved.delete(slot) || this.#residents.has(slot)
+    this.#residents.delete(slot)
+    if (wasCounted) this.#bytes -= slot.cost
+  }
+}

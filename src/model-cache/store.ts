@@ -1,0 +1,77 @@
+/**
+ * Where resident bytes lie: a folder on a file system of memory, one file a generation of a model
+ * file. Two kinds: the private tmpfs of the native addon (huge pages, immutable files, no path
+ * that others could reach), and a plain folder (`--mode tmpfs`, and hosts without the privilege).
+ *
+ *   create ──► write chunks ──► seal ──► read-only descriptor ──► publish … unlink
+ *
+ * A file has its full size from the first moment: tmpfs gives huge pages to a file whose size is
+ * known (measured: none at all to one that grows by appending).
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs'
+import path from 'node:path'
+import { createStoreFile, sealStoreFile, unlinkStoreFile } from '../native/model_chunks.ts'
+
+export interface Store {
+  readonly kind: 'private' | 'folder'
+  /** A path by which this process reaches the folder; sidecars lie beside the files. */
+  readonly folder: string
+  /** A writable descriptor of a new file of that size; throws an ErrnoException (ENOSPC). */
+  create(name: string, size: number): number
+  /** Ends writing: closes the descriptor and gives a read-only one. */
+  seal(name: string, fd: number): number
+  unlink(name: string): void
+  /** Bytes that the file system counts as used, with those that only readers hold; null: shared. */
+  usedBytes(): number | null
+}
+
+export function folderStore(folder: string): Store {
+  const at = (name: string): string => path.join(folder, name)
+  return {
+    kind: 'folder',
+    folder,
+    create: (name, size) => {
+      // The folder is there only while something is being filled.
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+      const fd = openSync(at(name), flags, 0o600)
+      ftruncateSync(fd, size)
+      return fd
+    },
+    seal: (name, fd) => {
+      fchmodSync(fd, 0o444)
+      closeSync(fd)
+      return openSync(at(name), constants.O_RDONLY | constants.O_NOFOLLOW)
+    },
+    unlink: name => rmSync(at(name), { force: true }),
+    usedBytes: () => null,
+  }
+}
+
+/** The tmpfs without a path that `folderFd` is the root of. */
+export function privateStore(folderFd: number): Store {
+  const folder = `/proc/self/fd/${folderFd}/`
+  return {
+    kind: 'private',
+    folder,
+    create: (name, size) => createStoreFile(folderFd, name, size),
+    seal: (name, fd) => {
+      closeSync(fd)
+      return sealStoreFile(folderFd, name)
+    },
+    unlink: name => unlinkStoreFile(folderFd, name),
+    usedBytes: () => {
+      const { blocks, bfree, bsize } = statfsSync(folder)
+      return (blocks - bfree) * bsize
+    },
+  }
+}

@@ -1,0 +1,123 @@
+/** Who goes when somebody else wants room. */
+import { expect, test } from 'vitest'
+import { Residents } from '../../src/model-cache/residents.ts'
+import { Slot } from '../../src/model-cache/slot.ts'
+
+const PAGE = 4096
+let version = 0
+
+function slotOf(path: string, pages = 1): Slot {
+  version += 1
+  return new Slot({
+    path,
+    kind: 'file',
+    size: pages * PAGE,
+    mtimeNs: 0n,
+    ctimeNs: 0n,
+    inode: BigInt(version),
+    version,
+    fileId: path,
+    generation: 'g',
+    isAmbiguous: false,
+  })
+}
+
+class Bench {
+  nowMs = 1000
+  readonly busy = new Set<Slot>()
+  readonly evicted: string[] = []
+  readonly residents: Residents
+
+  constructor(pages: number) {
+    this.residents = new Residents({
+      capacityBytes: pages * PAGE,
+      now: () => this.nowMs,
+      loadMs: 100,
+    })
+  }
+
+  /** Loads a file at the current time; whether there was room. */
+  load(slot: Slot): boolean {
+    if (!this.residents.reserve(slot, slot.model)) return false
+    slot.usedMs = this.nowMs
+    const evict = (): 'evicted' | 'busy' => {
+      if (this.busy.has(slot)) return 'busy'
+      this.evicted.push(slot.file.path)
+      return 'evicted'
+    }
+    this.residents.settle({ slot, model: slot.model, evict })
+    return true
+  }
+}
+
+test('the least recently used goes first', () => {
+  const bench = new Bench(2)
+  const [a, b, c] = [slotOf('a/1'), slotOf('b/1'), slotOf('c/1')]
+  bench.load(a)
+  bench.nowMs += 1000
+  bench.load(b)
+  bench.nowMs += 1000
+  a.usedMs = bench.nowMs
+  expect(bench.load(c)).toBe(true)
+  expect(bench.evicted).toEqual(['b/1'])
+  expect(bench.residents.usedBytes).toBe(2 * PAGE)
+})
+
+test('a model larger than the capacity keeps its first files', () => {
+  const bench = new Bench(3)
+  const shards = ['m/1', 'm/2', 'm/3', 'm/4'].map(path => slotOf(path))
+  expect(shards.map(shard => bench.load(shard))).toEqual([true, true, true, false])
+  expect(bench.evicted).toEqual([])
+})
+
+test('files of the same folder that belong to an earlier load may go', () => {
+  const bench = new Bench(1)
+  bench.load(slotOf('m/1'))
+  bench.nowMs += 101
+  expect(bench.load(slotOf('m/2'))).toBe(true)
+  expect(bench.evicted).toEqual(['m/1'])
+})
+
+test('neither pinned nor busy files go, and nothing goes in vain', () => {
+  const bench = new Bench(3)
+  const [pinned, busy, idle] = [slotOf('a/1'), slotOf('b/1'), slotOf('c/1')]
+  for (const slot of [pinned, busy, idle]) bench.load(slot)
+  pinned.isPinned = true
+  bench.busy.add(busy)
+  bench.nowMs += 1000
+  expect(bench.load(slotOf('d/1', 3))).toBe(false)
+  expect(bench.evicted).toEqual([])
+  expect(bench.load(slotOf('e/1'))).toBe(true)
+  expect(bench.evicted).toEqual(['c/1'])
+})
+
+test('bytes that only old readers hold count', () => {
+  let draining = PAGE
+  const residents = new Residents({
+    capacityBytes: 2 * PAGE,
+    now: () => 0,
+    drainingBytes: () => draining,
+  })
+  expect(residents.reserve(slotOf('a/1', 2), 'a')).toBe(false)
+  draining = 0
+  expect(residents.reserve(slotOf('a/1', 2), 'a')).toBe(true)
+})
+
+test('a released reservation gives its room back', () => {
+  const bench = new Bench(1)
+  const slot = slotOf('a/1')
+  expect(bench.residents.reserve(slot, 'a')).toBe(true)
+  bench.residents.release(slot)
+  bench.residents.release(slot)
+  expect(bench.residents.usedBytes).toBe(0)
+})
+
+test('a lowered capacity evicts what may go', () => {
+  const bench = new Bench(3)
+  for (const path of ['a/1', 'b/1', 'c/1']) {
+    bench.nowMs += 1
+    bench.load(slotOf(path))
+  }
+  bench.residents.setCapacity(PAGE)
+  expect(bench.evicted).toEqual(['a/1', 'b/1'])
+})
