@@ -36,6 +36,7 @@ const KINDS = {
   websocket_stream_limit_reached: { status: 400, type: INVALID, isPassing: false },
   websocket_connection_limit_reached: { status: 400, type: INVALID, isPassing: false },
   websocket_queue_full: { status: 429, type: 'rate_limit_error', isPassing: true },
+  cancelled: { status: 499, type: INVALID, isPassing: false },
   upgrade_required: { status: 426, type: INVALID, isPassing: false },
   length_required: { status: 411, type: INVALID, isPassing: false },
   request_too_large: { status: 413, type: INVALID, isPassing: false },

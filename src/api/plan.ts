@@ -24,6 +24,15 @@ export interface Wishes {
   readonly isResumable: boolean
   /** `x-warmpath-collapse`: `1` shares any identical request, `0` none. */
   readonly collapse: string | undefined
+  /** Where the client's connection remembers what is not stored; HTTP has none. */
+  readonly memory?: Memory
+}
+
+/** What one connection remembers of responses that are not stored. */
+export interface Memory {
+  /** What a response is found by in this memory; nobody else can know it. */
+  keyOf(responseId: string): string
+  readonly retentionMs: number
 }
 
 /** What planning needs of its thread. */
@@ -52,6 +61,8 @@ export interface Plan {
   readonly now: string | null
   /** The events are numbered for the client. */
   readonly isNumbered: boolean
+  /** The id of the response, where the gateway gave it one. */
+  readonly responseId: string | null
 }
 
 /** Prefix of the ids of resumable chat completions. */
@@ -98,7 +109,15 @@ export function planPrivate(request: ExchangeRequest, wishes: Wishes, planner: P
           note: null,
           closing: null,
         }
-  return { request, keeping, shareKey, headers: NO_HEADERS, now: null, isNumbered: false }
+  return {
+    request,
+    keeping,
+    shareKey,
+    headers: NO_HEADERS,
+    now: null,
+    isNumbered: false,
+    responseId: null,
+  }
 }
 
 function resumable(request: ExchangeRequest, planner: Planner): Plan {
@@ -112,7 +131,7 @@ function resumable(request: ExchangeRequest, planner: Planner): Plan {
     closing: null,
   }
   const headers: [string, string][] = [[RESPONSE_ID_HEADER, id]]
-  return { request, keeping, shareKey: null, headers, now: null, isNumbered: true }
+  return { request, keeping, shareKey: null, headers, now: null, isNumbered: true, responseId: id }
 }
 
 function mayShare(request: ExchangeRequest, wishes: Wishes, planner: Planner): boolean {

@@ -17,7 +17,7 @@ import { keyId, VALUE_FALSE, VALUE_NULL, VALUE_STRING, VALUE_TRUE } from '../nat
 import { type RequestBody, readBody } from '../prompt/body.ts'
 import { EDITS } from '../prompt/edits.ts'
 import { appendMember, joinInsides, replaceValues, scanObject } from './json_object.ts'
-import type { Plan, Planner, Wishes } from './plan.ts'
+import type { Memory, Plan, Planner, Wishes } from './plan.ts'
 import { planPrivate, RESPONSE_ID_HEADER } from './plan.ts'
 import type { IncomingRequest } from './relay.ts'
 import { readRequest } from './relay.ts'
@@ -49,13 +49,14 @@ export function planResponse(
     const message = 'background can only be used when `store` is true'
     return new OperatingError('invalid_request', message, 'background')
   }
-  const items = wholeInput(asked, incoming.tenant.id, planner)
+  const items = wholeInput(asked, incoming.tenant.id, planner, wishes.memory)
   if (items instanceof OperatingError) return items
   const bytes = editedBytes(asked, items, isBackground, planner)
   const request = readRequest({ ...incoming, bytes }, planner.rules, planner.editCounts)
   if (request instanceof OperatingError) return request
   // Without an input there is nothing to keep: the node says what is wrong.
-  if (items === null || (!isStored && !wishes.isResumable)) {
+  const { memory } = wishes
+  if (items === null || (!isStored && !wishes.isResumable && memory === undefined)) {
     return planPrivate(request, wishes, planner)
   }
   const id = RESPONSE_PREFIX + planner.newId()
@@ -63,10 +64,10 @@ export function planResponse(
   const isStream = asked.isStream || isBackground
   const base = ownObject(asked, id, isBackground, planner.wallMs())
   const keeping: Keeping = {
-    ids: [id],
+    ids: idsOf(id, isStored, wishes),
     kind: isStream ? 'sse' : 'json',
     onLeft: isBackground ? 'continue' : wishes.isResumable ? 'grace' : 'cancel',
-    retentionMs: isStored ? planner.retentionMs : planner.resumeMs,
+    retentionMs: retentionOf(isStored, wishes, planner),
     note: encodeNote(base, items),
     closing: closingOf(base, isStream),
   }
@@ -77,7 +78,19 @@ export function planResponse(
     headers: [[RESPONSE_ID_HEADER, id], ...(isBackground ? [IN_MEMORY] : [])],
     now: isBackground && !asked.isStream ? base : null,
     isNumbered: false,
+    responseId: id,
   }
+}
+
+/** What a response is found by: its id where it is stored or may be resumed, and the memory's. */
+function idsOf(id: string, isStored: boolean, { isResumable, memory }: Wishes): string[] {
+  const open = isStored || isResumable ? [id] : []
+  return memory === undefined || isStored ? open : [...open, memory.keyOf(id)]
+}
+
+function retentionOf(isStored: boolean, { isResumable, memory }: Wishes, planner: Planner): number {
+  if (isStored) return planner.retentionMs
+  return Math.max(isResumable ? planner.resumeMs : 0, memory?.retentionMs ?? 0)
 }
 
 /**
@@ -88,6 +101,7 @@ function wholeInput(
   asked: RequestBody,
   tenant: number,
   planner: Planner,
+  memory: Memory | undefined,
 ): Buffer | null | OperatingError {
   const own = inputItems(asked)
   const type = asked.typeOf(PREVIOUS)
@@ -97,7 +111,8 @@ function wholeInput(
     return new OperatingError('invalid_request', message, 'previous_response_id')
   }
   const id = String(asked.value(PREVIOUS))
-  const before = conversationOf(planner, tenant, id)
+  const remembered = memory && conversationOf(planner, tenant, memory.keyOf(id))
+  const before = remembered ?? conversationOf(planner, tenant, id)
   if (before === null) {
     const message = `Previous response with id '${id}' not found.`
     return new OperatingError('previous_response_not_found', message, 'previous_response_id')

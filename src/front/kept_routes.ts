@@ -14,13 +14,14 @@
 import type { Tenant } from '../access/keys.ts'
 import { type KeptAct, keptPath, ROUTES } from '../api/endpoints.ts'
 import { listInputItems } from '../api/input_items.ts'
-import { RESPONSE_ID_HEADER, RESUME_PREFIX } from '../api/plan.ts'
-import { expired, notFound, StoredResponse } from '../api/stored_response.ts'
+import { RESPONSE_ID_HEADER } from '../api/plan.ts'
+import { positionAfter, refusedAs, streamFault, takeChat } from '../api/resume.ts'
+import { notFound, StoredResponse } from '../api/stored_response.ts'
 import { OperatingError } from '../errors.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import type { LogName } from '../responses/log_owner.ts'
-import { LogSnapshot } from '../responses/log_snapshot.ts'
+import type { LogSnapshot } from '../responses/log_snapshot.ts'
 import { collectBody } from './body.ts'
 import type { ClientStream, StreamFacts } from './client_stream.ts'
 import { EventNumbers } from './event_numbers.ts'
@@ -166,12 +167,7 @@ export class KeptRoutes {
     }
     const { logs } = this.#host.thread
     const error = StoredResponse.with(logs, call.tenant.id, call.id, ({ name, log }) => {
-      const type = log.head()?.headers['content-type']
-      if (typeof type === 'string' && type.startsWith('application/json')) {
-        const message = 'this response was not created as a stream; retrieve it without stream=true'
-        return new OperatingError('invalid_request', message, 'stream')
-      }
-      return this.#follow(call, name, log, Number(after) + 1, RESPONSES)
+      return streamFault(log) ?? this.#follow(call, name, log, Number(after) + 1, RESPONSES)
     })
     if (error instanceof OperatingError) {
       this.#host.refuse(call.visit, call.head, error, false)
@@ -184,13 +180,11 @@ export class KeptRoutes {
     if (last !== '-1' && !WHOLE_NUMBER.test(last)) {
       return this.#refuseNumber(call, 'last-event-id')
     }
-    const isId = call.id.startsWith(RESUME_PREFIX) && call.id.length <= 64
-    const name = isId ? logs.find(call.tenant.id, call.id) : null
-    const log = name === null ? null : LogSnapshot.take(name)
-    if (name === null || log === null) {
+    const log = takeChat(logs, call.tenant.id, call.id)
+    if (log === null) {
       return this.#host.refuse(call.visit, call.head, notFound(call.id), false)
     }
-    const error = this.#follow(call, name, log, Number(last) + 1, CHAT)
+    const error = this.#follow(call, log.name, log, Number(last) + 1, CHAT)
     log.release()
     if (error !== null) this.#host.refuse(call.visit, call.head, error, false)
   }
@@ -211,19 +205,13 @@ export class KeptRoutes {
   ): OperatingError | null {
     const { visit, head, tenant, id } = call
     const { logs, recorder } = this.#host.thread
-    let position = log.positionAfter(events)
-    if (position < 0) {
-      if (log.isCut) return expired()
-      if (!log.isEnded) return new OperatingError('invalid_request', 'no such event yet')
-      position = log.bytes
-    }
+    const position = positionAfter(log, events)
+    if (position instanceof OperatingError) return position
     const numbers = endpoint === CHAT ? new EventNumbers(events) : null
     const headers = [[RESPONSE_ID_HEADER, id]] as const
     const stream = this.#host.stream(visit, head, { endpoint, headers, numbers }, tenant)
-    const refused = stream.join(logs, name, tenant.id, position)
-    if (refused === 'unknown') return notFound(id)
-    if (refused === 'expired') return expired()
-    if (refused === 'full') return new OperatingError('slow_down', 'too many readers')
+    const error = refusedAs(stream.join(logs, name, tenant.id, position), id)
+    if (error !== null) return error
     visit.holder = stream
     recorder.resumed(endpoint.name)
     return null

@@ -3,6 +3,8 @@
  * client.
  *
  *     create ──► planRequest ──► identical one in flight? its log : an exchange of its own
+ *     resume ──► directory ──► the log of any thread, from the event after the last one seen
+ *     cancel ──► directory ──► the work ends; whoever reads the log hears of it
  *
  * A create is planned when its turn comes, because a turn before it in the same lane may be the
  * response that it continues.
@@ -12,14 +14,21 @@ import type { Access } from '../access/keys.ts'
 import { endpointOf, ROUTES } from '../api/endpoints.ts'
 import type { Plan, Planner } from '../api/plan.ts'
 import { planRequest } from '../api/plan.ts'
+import { resumeAfter } from '../api/resume.ts'
+import { notFound, RESPONSE_PREFIX } from '../api/stored_response.ts'
+import type { CreateFrame, ResumeFrame } from '../api/ws_frames.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
+import { DIRECTORY_ID_BYTES_MAX } from '../native/response_log.ts'
 import { WEBSOCKET_CLOSE } from '../observe/metrics/labels.ts'
 import { G, M } from '../observe/metrics/layout.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
-import type { SocketRequest, WebSocketSettings } from './websocket_front.ts'
+import { SocketMemory } from './socket_memory.ts'
+import { answerWarmUp, WarmUp } from './warm_up.ts'
+import type { Connection } from './websocket_connection.ts'
+import type { WebSocketSettings } from './websocket_front.ts'
 import { WebSocketFront } from './websocket_front.ts'
 import type { Lane, Turn } from './websocket_lane.ts'
 
@@ -40,7 +49,8 @@ export function openWebSockets(app: TemplatedApp, options: SocketTurnsOptions): 
     settings: options.settings,
     access: options.access,
     now: () => thread.now(),
-    turnOf: request => turns.turnOf(request),
+    turnOf: (path, connection, frame) => turns.turnOf(path, connection, frame),
+    cancel: (connection, responseId) => turns.cancel(connection, responseId),
     refused: (path, error) => {
       thread.recorder.answered(endpointOf(path), error.status)
       thread.recorder.erred(error.code)
@@ -70,36 +80,101 @@ class SocketTurns {
     this.#options = options
   }
 
-  turnOf(request: SocketRequest): Turn {
+  turnOf(path: string, connection: Connection, frame: CreateFrame | ResumeFrame): Turn {
+    if (frame.kind === 'resume') {
+      return { kind: 'run', bytes: 0, start: lane => this.#resume(connection, frame, lane) }
+    }
+    let responseId: string | null = null
     return {
       kind: 'run',
-      bytes: request.frame.bytes.length,
-      start: lane => this.#create(request, lane),
+      bytes: frame.bytes.length,
+      start: lane => {
+        const plan = this.#plan(path, connection, frame)
+        if (plan instanceof OperatingError) return plan
+        responseId = plan.responseId
+        this.#run(plan, frame, lane)
+        return null
+      },
+      over: isFailed =>
+        connection.memory?.settle(frame.lane, responseId, frame.previousId, isFailed),
     }
   }
 
-  #create({ path, tenant, facts, frame }: SocketRequest, lane: Lane): OperatingError | null {
-    const { thread, planner, newId } = this.#options
-    const plan = planRequest(
-      {
-        id: newId(),
-        endpoint: endpointAt(path),
-        tenant,
-        method: 'POST',
-        target: facts.target,
-        headers: facts.headers,
-        authorization: facts.authorization,
-        clientId: facts.requestId,
-        contentType: 'application/json',
-        bytes: frame.bytes,
-      },
-      { isResumable: frame.isResumable, collapse: facts.collapse },
-      planner(),
+  cancel(connection: Connection, responseId: string): OperatingError | null {
+    const { logs, recorder } = this.#options.thread
+    const tenant = connection.tenant.id
+    const isId = responseId.length <= DIRECTORY_ID_BYTES_MAX && responseId.includes('_')
+    const keys = isId ? [responseId, connection.memory?.keyOf(responseId) ?? responseId] : []
+    for (const key of keys) {
+      const name = logs.find(tenant, key)
+      const state = name === null ? 'unknown' : logs.stop(name, tenant)
+      if (state === 'stopping') recorder.cancelled()
+      if (state !== 'unknown') return null
+    }
+    return notFound(responseId)
+  }
+
+  #plan(path: string, connection: Connection, frame: CreateFrame): Plan | OperatingError {
+    const { planner, newId } = this.#options
+    const { facts, tenant } = connection
+    const endpoint = endpointAt(path)
+    const incoming = {
+      id: newId(),
+      endpoint,
+      tenant,
+      method: 'POST' as const,
+      target: facts.target,
+      headers: facts.headers,
+      authorization: facts.authorization,
+      clientId: facts.requestId,
+      contentType: 'application/json',
+      bytes: frame.bytes,
+    }
+    const { isResumable } = frame
+    const wishes = { isResumable, collapse: facts.collapse }
+    if (endpoint.name !== 'responses') return planRequest(incoming, wishes, planner())
+    return planRequest(incoming, { ...wishes, memory: this.#memoryOf(connection) }, planner())
+  }
+
+  #memoryOf(connection: Connection): SocketMemory {
+    const { thread, settings, planner } = this.#options
+    connection.memory ??= new SocketMemory(
+      thread.logs,
+      connection.tenant.id,
+      planner().newId(),
+      settings.lifetimeMs + thread.logLimits.graceMs,
     )
-    if (plan instanceof OperatingError) return plan
-    if (plan.shareKey !== null && this.#share(plan, plan.shareKey, lane)) return null
-    lane.ask(new Exchange(thread, plan.request, lane, plan.keeping))
-    return null
+    return connection.memory
+  }
+
+  #run(plan: Plan, frame: CreateFrame, lane: Lane): void {
+    const { thread } = this.#options
+    const { request, keeping, responseId } = plan
+    if (plan.shareKey !== null && this.#share(plan, plan.shareKey, lane)) return
+    if (frame.isWarmUp && keeping !== null && responseId !== null) {
+      const reader = new WarmUp(lane, reply =>
+        answerWarmUp(thread, request.tenant.id, keeping, responseId, reply, lane),
+      )
+      return lane.ask(new Exchange(thread, request, reader))
+    }
+    if (plan.isNumbered && responseId !== null) {
+      const { name } = lane.shape
+      const named = name === null ? {} : { stream_id: name }
+      lane.say(JSON.stringify({ type: 'warmpath:created', ...named, response_id: responseId }))
+    }
+    lane.ask(new Exchange(thread, request, lane, keeping))
+  }
+
+  #resume(connection: Connection, frame: ResumeFrame, lane: Lane): OperatingError | null {
+    const { logs, recorder } = this.#options.thread
+    const tenant = connection.tenant.id
+    const events = frame.startingAfter + 1
+    const error = resumeAfter(logs, tenant, frame.responseId, events, (name, position) =>
+      lane.join(logs, name, tenant, position, events),
+    )
+    if (error === null)
+      recorder.resumed(frame.responseId.startsWith(RESPONSE_PREFIX) ? 'responses' : 'chat')
+    return error
   }
 
   /** Reads the answer to an identical request that is in flight on any thread, if there is one. */

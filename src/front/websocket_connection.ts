@@ -17,7 +17,7 @@
 import type { WebSocket } from 'uWebSockets.js'
 import type { Tenant } from '../access/keys.ts'
 import { errorFrame } from '../api/ws_errors.ts'
-import type { ClientFrame, CreateFrame, Dialect } from '../api/ws_frames.ts'
+import type { ClientFrame, CreateFrame, Dialect, ResumeFrame } from '../api/ws_frames.ts'
 import { readClientFrame } from '../api/ws_frames.ts'
 import type { ErrorCode } from '../errors.ts'
 import { OperatingError } from '../errors.ts'
@@ -28,6 +28,7 @@ import { readBinaryFrame } from './binary_frame.ts'
 import type { Flushable } from './flush_queue.ts'
 import { flushSoon } from './flush_queue.ts'
 import { frameShape, ownMessage } from './frame_sender.ts'
+import type { SocketMemory } from './socket_memory.ts'
 import type { LaneHost, Turn } from './websocket_lane.ts'
 import { faultTurn, Lane } from './websocket_lane.ts'
 
@@ -58,8 +59,10 @@ export interface ConnectionOptions {
   readonly inFlightMax: number
   readonly frameBytesMax: number
   readonly now: () => number
-  /** From a create to what its lane runs. */
-  turnOf(connection: Connection, frame: CreateFrame): Turn
+  /** From a frame to what its lane runs. */
+  turnOf(connection: Connection, frame: CreateFrame | ResumeFrame): Turn
+  /** Ends the work of a response; an error when there is none. */
+  cancel(connection: Connection, responseId: string): OperatingError | null
   /** Counts an error of the gateway's own. */
   erred(code: ErrorCode): void
 }
@@ -89,6 +92,8 @@ export class Connection implements LaneHost, Flushable, Member {
   rosterIndex = -1
   readonly facts: HandshakeFacts
   readonly tenant: Tenant
+  /** Responses that are not stored; made with the first of them. */
+  memory: SocketMemory | null = null
   /** When it was opened, when it is pinged next, and since when its socket takes nothing (ms). */
   openedMs = 0
   nextPingMs = 0
@@ -129,6 +134,7 @@ export class Connection implements LaneHost, Flushable, Member {
   closed(): void {
     this.#ws = null
     for (const lane of this.#lanes()) lane.leave()
+    this.memory?.close()
   }
 
   message(message: ArrayBuffer, isBinary: boolean): void {
@@ -235,6 +241,10 @@ export class Connection implements LaneHost, Flushable, Member {
 
   #heard(frame: ClientFrame): void {
     if (frame.kind === 'fault') return this.#take(frame.lane, faultTurn(frame.error))
+    if (frame.kind === 'cancel') {
+      const error = this.#options.cancel(this, frame.responseId)
+      return error === null ? undefined : this.#fail(error, frame.lane, null)
+    }
     if (this.#retirement !== null) return this.#fail(this.#retirement.error, frame.lane, null)
     this.#take(frame.lane, this.#options.turnOf(this, frame))
   }

@@ -19,7 +19,7 @@
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import type { Access, Tenant } from '../access/keys.ts'
 import { queryHoldsKey } from '../access/query.ts'
-import type { CreateFrame, Dialect } from '../api/ws_frames.ts'
+import type { CreateFrame, Dialect, ResumeFrame } from '../api/ws_frames.ts'
 import type { ErrorCode } from '../errors.ts'
 import { OperatingError } from '../errors.ts'
 import type { WebSocketClose } from '../observe/metrics/labels.ts'
@@ -55,19 +55,12 @@ export const WEBSOCKET_PATHS: ReadonlyMap<string, Dialect> = new Map([
   ['/v1/chat/completions', 'chat'],
 ])
 
-/** A create of a socket, on its way to what a lane runs. */
-export interface SocketRequest {
-  readonly path: string
-  readonly tenant: Tenant
-  readonly facts: HandshakeFacts
-  readonly frame: CreateFrame
-}
-
 export interface WebSocketOptions {
   readonly settings: WebSocketSettings
   readonly access: () => Access
   readonly now: () => number
-  turnOf(request: SocketRequest): Turn
+  turnOf(path: string, connection: Connection, frame: CreateFrame | ResumeFrame): Turn
+  cancel(connection: Connection, responseId: string): OperatingError | null
   /** Counts an answer that refuses an upgrade, or an error on a socket. */
   refused(path: string, error: OperatingError): void
   erred(code: ErrorCode): void
@@ -162,7 +155,8 @@ export class WebSocketFront {
       frameBytesMax: settings.frameBytesMax,
       now: options.now,
       erred: code => options.erred(code),
-      turnOf: ({ facts, tenant }, frame) => options.turnOf({ path, tenant, facts, frame }),
+      turnOf: (connection, frame) => options.turnOf(path, connection, frame),
+      cancel: (connection, responseId) => options.cancel(connection, responseId),
     }
   }
 
@@ -202,6 +196,7 @@ export class WebSocketFront {
     }
     client.isGone = true
     res.writeStatus('101 Switching Protocols')
+    res.writeHeader('x-warmpath-extensions', 'resume, cancel')
     if (head.requestId !== undefined) res.writeHeader('x-request-id', head.requestId)
     const connection = new Connection(options, facts, tenant)
     const { key, extensions } = handshake

@@ -32,7 +32,13 @@ export const EVENT_BYTES_MAX = 16 * 2 ** 20
 
 /** What a lane runs: a response to be asked or read, or the error that stands in its place. */
 export type Turn =
-  | { readonly kind: 'run'; readonly bytes: number; start(lane: Lane): OperatingError | null }
+  | {
+      readonly kind: 'run'
+      readonly bytes: number
+      start(lane: Lane): OperatingError | null
+      /** All of it has gone to the socket; `isFailed`: an error stood in its place. */
+      over?(isFailed: boolean): void
+    }
   | { readonly kind: 'fault'; readonly bytes: number; readonly error: OperatingError }
 
 export function faultTurn(error: OperatingError): Turn {
@@ -80,6 +86,7 @@ export class Lane implements Asker {
   #isLagging = false
   #isFed = false
   #isEnded = false
+  #over: ((isFailed: boolean) => void) | null = null
   /** Sent behind the last event. */
   #lastWords: string | null = null
 
@@ -100,6 +107,7 @@ export class Lane implements Asker {
     this.#progress.number = 0
     this.#held = []
     this.#heldBytes = 0
+    this.#over = turn.kind === 'run' ? (isFailed: boolean) => turn.over?.(isFailed) : null
     const error = turn.kind === 'fault' ? turn.error : turn.start(this)
     if (error === null) return
     this.#host.erred(error.code)
@@ -138,11 +146,17 @@ export class Lane implements Asker {
     return null
   }
 
+  /** Says something of the gateway's own in this lane, at once. */
+  say(words: string): void {
+    this.#host.say(ownMessage(this.shape, words))
+  }
+
   /** The socket has gone: what runs is cancelled. */
   leave(): void {
     this.#pieces.length = 0
     this.#held = []
     this.#source?.leave()
+    this.#over?.(true)
   }
 
   /** Part of Asker: nothing was sent and nothing will come. */
@@ -235,7 +249,7 @@ export class Lane implements Asker {
       return errorFrame(new OperatingError('slow_down', message), name)
     }
     if (end.kind === 'cancelled') {
-      return errorFrame(new OperatingError('upstream_error', 'the request was cancelled'), name)
+      return errorFrame(new OperatingError('cancelled', 'the request was cancelled'), name)
     }
     const body = Buffer.concat(this.#held)
     this.#held = []
@@ -262,7 +276,10 @@ export class Lane implements Asker {
       this.#log = null
       this.#isLagging = false
       this.#isFed = false
-      if (words !== null) this.#host.say(ownMessage(this.shape, words))
+      if (words !== null) this.say(words)
+      const over = this.#over
+      this.#over = null
+      over?.(words !== null)
       this.#host.turnOver(this)
       return
     }
