@@ -36,8 +36,7 @@ import type { AttemptListener, Breakage, NodeHeaders } from './attempt.ts'
 import { Attempt } from './attempt.ts'
 import type { Timed } from './deadlines.ts'
 import { endOf, isEmptyStream, REFUSED_AS } from './ends.ts'
-import type { Keeping } from './keeping.ts'
-import { type KeptFlow, KeptLog } from './kept_log.ts'
+import type { KeptFlow, KeptLog } from './kept_log.ts'
 import type { ExchangeFacts } from './record.ts'
 import { hasElsewhere, outcomeOf, Refusal } from './refusal.ts'
 import type { ExchangeRequest } from './request.ts'
@@ -70,18 +69,18 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
   /** A 429 or 5xx reply that may yet be retried. */
   #refusal: Refusal | null = null
   #log: ResponseLog | null = null
-  #kept: KeptLog | null = null
+  readonly #kept: KeptLog | null
   #isSse = false
   #sawDone = false
   #stopKeying: (() => void) | null = null
   #waiter: Waiter | null = null
 
-  /** Without an asker, `keeping` says who else may read the answer. */
+  /** Without an asker, others read the log that is kept. */
   constructor(
     thread: ExchangeThread,
     request: ExchangeRequest,
     asker: Asker | null,
-    keeping: Keeping | null = null,
+    kept: KeptLog | null = null,
   ) {
     this.#thread = thread
     this.request = request
@@ -89,10 +88,11 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     this.#attempts = thread.router.retries.begin()
     this.#route = { model: request.model, prompt: null, promptTokens: 0, skipsCache: false }
     this.facts = thread.recorder.begin(request)
-    if (keeping === null) return
-    this.#kept = new KeptLog(thread, request, keeping, this)
-    this.#log = this.#kept.log
-    asker?.follow(this.#log)
+    this.#kept = kept
+    if (kept === null) return
+    kept.serve(this)
+    this.#log = kept.log
+    asker?.follow(kept.log)
   }
 
   get isFinished(): boolean {
@@ -336,8 +336,7 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
 
   /** The last reader has gone. */
   abandoned(): void {
-    if (this.isFinished || this.#kept?.left() === false) return
-    this.finish(this.#asker?.isLagging ? 'slow_reader' : 'client_gone')
+    if (!this.isFinished) this.finish(this.#asker?.isLagging ? 'slow_reader' : 'client_gone')
   }
 
   /** Part of UpstreamFlow: somebody asked for the end. */

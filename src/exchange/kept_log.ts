@@ -33,10 +33,12 @@ export interface KeptFlow extends UpstreamFlow {
   deserted(): void
 }
 
-export class KeptLog {
+export class KeptLog implements UpstreamFlow {
+  /** Clients can find it: its ids were not taken, and there was room for its note. */
+  readonly isPublished: boolean
   readonly log: ResponseLog
   readonly #keeping: Keeping
-  readonly #upstream: KeptFlow
+  #upstream: KeptFlow | null = null
   readonly #graceMs: number
   readonly #heldBytesMax: number
   /** Finds the ends of events where only whole ones may be appended. */
@@ -46,14 +48,8 @@ export class KeptLog {
   #isRefused = false
   #grace: NodeJS.Timeout | null = null
 
-  constructor(
-    thread: ExchangeThread,
-    request: ExchangeRequest,
-    keeping: Keeping,
-    upstream: KeptFlow,
-  ) {
+  constructor(thread: ExchangeThread, request: ExchangeRequest, keeping: Keeping) {
     this.#keeping = keeping
-    this.#upstream = upstream
     const { keptBytesMax, lagBytesMax, graceMs } = thread.logLimits
     this.#graceMs = graceMs
     this.#heldBytesMax = keptBytesMax
@@ -64,14 +60,42 @@ export class KeptLog {
       tenant: request.tenant.id,
       bytesMax: keptBytesMax,
       lagBytesMax,
-      upstream,
+      upstream: this,
       owner: thread.logs,
     })
     const { slot, generation } = this.log
     nativeLog.logSetRetention(slot, generation, keeping.retentionMs)
     // Without room for its note a log could not be made sense of: nobody will find it.
-    if (keeping.note !== null && !nativeLog.logSetNote(slot, generation, keeping.note)) return
-    for (const id of keeping.ids) this.log.publish(id)
+    const { note, ids } = keeping
+    const hasNote = note === null || nativeLog.logSetNote(slot, generation, note)
+    this.isPublished = hasNote && ids.every(id => this.log.publish(id))
+  }
+
+  /** The exchange that fills it. */
+  serve(exchange: KeptFlow): void {
+    this.#upstream = exchange
+  }
+
+  /** Nobody will fill it: an identical request was first. */
+  withdraw(): void {
+    this.log.end({ kind: 'cancelled' })
+    this.log.close()
+  }
+
+  pause(): void {
+    this.#upstream?.pause()
+  }
+
+  resume(): void {
+    this.#upstream?.resume()
+  }
+
+  abandoned(): void {
+    if (this.#isLeft()) this.#upstream?.abandoned()
+  }
+
+  stopped(): void {
+    this.#upstream?.stopped()
   }
 
   head(head: LogHead, nodeId: string): void {
@@ -140,7 +164,7 @@ export class KeptLog {
   }
 
   /** The last reader has left: true when the work must end with it. */
-  left(): boolean {
+  #isLeft(): boolean {
     const { onLeft, retentionMs } = this.#keeping
     if (onLeft === 'continue') return false
     if (onLeft === 'grace') {
@@ -157,7 +181,7 @@ export class KeptLog {
     this.log.reconsider(false)
     // Whoever left meanwhile has begun a new grace period.
     if (this.log.readers === 0 && !this.log.isEnded && this.#grace === null) {
-      this.#upstream.deserted()
+      this.#upstream?.deserted()
     }
   }
 

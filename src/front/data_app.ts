@@ -12,13 +12,15 @@ import { queryHoldsKey } from '../access/query.ts'
 import type { EditRules } from '../api/edit_rules.ts'
 import type { Route } from '../api/endpoints.ts'
 import { dialectOf, endpointOf, MODEL_PATH, ROUTES } from '../api/endpoints.ts'
+import { openKept } from '../api/open_kept.ts'
 import { type Plan, type Planner, planRequest } from '../api/plan.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
-import { NODE_HEADER } from '../exchange/kept_log.ts'
+import { type KeptLog, NODE_HEADER } from '../exchange/kept_log.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { describeModel, listModels } from '../nodes/models.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
+import type { LogName } from '../responses/log_owner.ts'
 import type { LogHead } from '../responses/log_reader.ts'
 import { collectBody } from './body.ts'
 import { ClientStream, type StreamFacts } from './client_stream.ts'
@@ -203,8 +205,9 @@ export class DataApp {
     if (plan instanceof OperatingError) {
       return this.#refuse(visit, head, plan, false)
     }
-    if (plan.shareKey !== null && this.#share(visit, head, plan, plan.shareKey, tenant)) return
-    if (plan.now !== null) return this.#runBehind(visit, head, plan, plan.now)
+    const kept = openKept(thread, plan, name => this.#share(visit, head, plan, name, tenant))
+    if (kept === 'joined') return
+    if (plan.now !== null) return this.#runBehind(visit, head, plan, kept, plan.now)
     const asker = new ClientStream(visit, {
       requestId: head.requestId ?? id,
       endpoint: route.endpoint,
@@ -212,7 +215,7 @@ export class DataApp {
       headers: plan.headers,
       numbers: plan.isNumbered ? new EventNumbers(0) : null,
     })
-    const exchange = new Exchange(thread, plan.request, asker, plan.keeping)
+    const exchange = new Exchange(thread, plan.request, asker, kept)
     visit.holder = exchange
     exchange.start()
   }
@@ -233,19 +236,17 @@ export class DataApp {
   }
 
   /** Runs a background response; the client is answered at once. */
-  #runBehind(visit: Visit, head: RequestHead, plan: Plan, now: string): void {
+  #runBehind(visit: Visit, head: RequestHead, plan: Plan, kept: KeptLog | null, now: string): void {
     const { thread } = this.#options
-    const exchange = new Exchange(thread, plan.request, null, plan.keeping)
+    const exchange = new Exchange(thread, plan.request, null, kept)
     exchange.start()
     if (exchange.refusal !== null) return this.#refuse(visit, head, exchange.refusal, false)
     reply(visit, { ...jsonAnswer(200, now), headers: plan.headers })
   }
 
-  /** Reads the answer to an identical request that is in flight on any thread, if there is one. */
-  #share(visit: Visit, head: RequestHead, plan: Plan, key: string, tenant: Tenant): boolean {
+  /** Reads the answer to an identical request that is in flight on any thread. */
+  #share(visit: Visit, head: RequestHead, plan: Plan, name: LogName, tenant: Tenant): boolean {
     const { logs, recorder } = this.#options.thread
-    const name = logs.find(tenant.id, key)
-    if (name === null) return false
     const { endpoint } = plan.request
     const facts = { endpoint, headers: COLLAPSED, numbers: null }
     const asker = this.#joined(visit, head, facts, tenant)

@@ -12,6 +12,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import type { Access } from '../access/keys.ts'
 import { endpointOf, ROUTES } from '../api/endpoints.ts'
+import { openKept } from '../api/open_kept.ts'
 import type { Plan, Planner } from '../api/plan.ts'
 import { planRequest } from '../api/plan.ts'
 import { resumeAfter } from '../api/resume.ts'
@@ -25,6 +26,7 @@ import { DIRECTORY_ID_BYTES_MAX } from '../native/response_log.ts'
 import { WEBSOCKET_CLOSE } from '../observe/metrics/labels.ts'
 import { G, M } from '../observe/metrics/layout.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
+import type { LogName } from '../responses/log_owner.ts'
 import { SocketMemory } from './socket_memory.ts'
 import { answerWarmUp, WarmUp } from './warm_up.ts'
 import type { Connection } from './websocket_connection.ts'
@@ -150,19 +152,20 @@ class SocketTurns {
   #run(plan: Plan, frame: CreateFrame, lane: Lane): void {
     const { thread } = this.#options
     const { request, keeping, responseId } = plan
-    if (plan.shareKey !== null && this.#share(plan, plan.shareKey, lane)) return
     if (frame.isWarmUp && keeping !== null && responseId !== null) {
       const reader = new WarmUp(lane, reply =>
         answerWarmUp(thread, request.tenant.id, keeping, responseId, reply, lane),
       )
       return lane.ask(new Exchange(thread, request, reader))
     }
+    const kept = openKept(thread, plan, name => this.#share(plan, name, lane))
+    if (kept === 'joined') return
     if (plan.isNumbered && responseId !== null) {
       const { name } = lane.shape
       const named = name === null ? {} : { stream_id: name }
       lane.say(JSON.stringify({ type: 'warmpath:created', ...named, response_id: responseId }))
     }
-    lane.ask(new Exchange(thread, request, lane, keeping))
+    lane.ask(new Exchange(thread, request, lane, kept))
   }
 
   #resume(connection: Connection, frame: ResumeFrame, lane: Lane): OperatingError | null {
@@ -178,11 +181,10 @@ class SocketTurns {
   }
 
   /** Reads the answer to an identical request that is in flight on any thread, if there is one. */
-  #share({ request }: Plan, key: string, lane: Lane): boolean {
+  #share({ request }: Plan, name: LogName, lane: Lane): boolean {
     const { logs, recorder } = this.#options.thread
-    const name = logs.find(request.tenant.id, key)
     // It may end, or be too long to be read from its start, in this very moment.
-    if (name === null || lane.join(logs, name, request.tenant.id, 0, 0) !== null) return false
+    if (lane.join(logs, name, request.tenant.id, 0, 0) !== null) return false
     recorder.collapsed(request.endpoint.name)
     return true
   }

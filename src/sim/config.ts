@@ -43,6 +43,10 @@ export const simNodeSchema = z.strictObject({
     .describe('Length of answers without max_tokens; left out: 16 to 64 by prompt.'),
   apiKey: z.string().min(1).optional().describe('Key asked for under /v1.'),
   requestIdHeaders: z.boolean().default(false).describe('Answer with x-request-id.'),
+  responseStore: z
+    .boolean()
+    .default(false)
+    .describe('Keep responses, as vLLM does with VLLM_ENABLE_RESPONSES_API_STORE=1.'),
   version: z.string().optional().describe('Version to report; left out: by era.'),
   keepAliveMs: z.int().positive().default(5000).describe('Idle sockets are closed after this.'),
   requestsKept: z.int().min(0).default(1024).describe('Requests kept for inspection by tests.'),

@@ -83,6 +83,7 @@ export class NodeCore {
   }
 
   keepResponse(id: string, response: KeptResponse): void {
+    if (!this.config.responseStore) return
     this.responses.set(id, response)
     const oldest = this.responses.keys().next().value
     if (this.responses.size > RESPONSES_KEPT_MAX && oldest !== undefined) {

@@ -5,8 +5,9 @@
  *   created ─ in_progress ─ output_item.added ─ content_part.added ─ output_text.delta …
  *   ─ output_text.done ─ content_part.done ─ output_item.done ─ completed
  *
- * Finished responses are kept for a while, as an engine with its response store does: a
- * `previous_response_id` continues the conversation.
+ * As an engine without its response store, a node keeps nothing and refuses the background mode.
+ * With `responseStore` finished responses are kept for a while: a `previous_response_id` continues
+ * the conversation.
  */
 
 import { planAnswer } from './answer.ts'
@@ -56,6 +57,14 @@ function notFound(id: string): ApiError {
   return new ApiError(404, 'invalid_request_error', message, 'response_id')
 }
 
+function noStore(): ApiError {
+  const message =
+    'This vLLM engine does not support `store=True` and therefore does not support the ' +
+    'background mode. To enable these features, set the environment variable ' +
+    '`VLLM_ENABLE_RESPONSES_API_STORE=1` when launching the vLLM server.'
+  return new ApiError(400, 'invalid_request_error', message, 'background')
+}
+
 export async function responses(core: NodeCore, call: HttpCall): Promise<void> {
   const body = parseBody(call.header('content-type'), call.body)
   // The engine's own validator has added a field before it looks what is missing.
@@ -64,6 +73,7 @@ export async function responses(core: NodeCore, call: HttpCall): Promise<void> {
   const sampling = readSampling(reader, ['max_output_tokens'])
   reader.done()
   const model = core.modelOf(body)
+  if (body['background'] === true && !core.config.responseStore) throw noStore()
   checkSampling(reader, sampling, core.modelTokensMax)
   const messages = inputMessages(core, body)
   const prompt = await chatPrompt(core, messages, {})

@@ -150,8 +150,20 @@ describe('a simulated node', () => {
     expect((await fetch(`${node.url}/health`)).status).toBe(200)
   })
 
+  it('keeps no responses unless told to, and refuses the background mode', async () => {
+    const node = await start()
+    const input = 'hello'
+    const first = await post(node, '/v1/responses', { input })
+    const { id } = (await first.json()) as { id: string }
+    const again = await post(node, '/v1/responses', { input, previous_response_id: id })
+    expect(again.status).toBe(404)
+    const later = await post(node, '/v1/responses', { input, background: true })
+    expect(later.status).toBe(400)
+    expect(await later.json()).toMatchObject({ error: { param: 'background', code: 400 } })
+  })
+
   it('continues a conversation that it remembers', async () => {
-    const node = await start({ blockSize: 4 })
+    const node = await start({ blockSize: 4, responseStore: true })
     const input = 'hello there my good old friend'
     const ask = async (extra: object): Promise<{ id: string; usage: ResponseUsage }> =>
       JSON.parse(await (await post(node, '/v1/responses', { input, ...extra })).text())

@@ -1,0 +1,159 @@
+/**
+ * Clients that are cut off after any byte and come back, on a new connection and so maybe on
+ * another thread, again and again: no event is lost, repeated or reordered, and every byte is the
+ * one of the uninterrupted stream. The first cut goes through all positions in turn.
+ *
+ * `RECONNECT_RUNS` (default 300) is the number of runs for each count of threads and each API;
+ * `RECONNECT_SEED` repeats one. 10,000 runs take some minutes.
+ */
+import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Gateway } from '../gateway/gateway.ts'
+import { healthy, startGateway, until } from '../gateway/gateway.ts'
+import { modelEvents } from '../model/event_scanner.ts'
+import { CHAT_EVENTS, Numbers, responseEvents, ScriptedNode } from './scripted_node.ts'
+
+const RUNS = Number(process.env['RECONNECT_RUNS'] ?? 300)
+const SEED = Number(process.env['RECONNECT_SEED'] ?? Date.now() % 1_000_000)
+/** Clients at a time. */
+const CONCURRENCY = 8
+const LIMIT_MS = 20_000 + RUNS * 60
+
+interface Part {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  /** Bytes up to the cut, or all of them. */
+  readonly bytes: Buffer
+  readonly isWhole: boolean
+}
+
+/** Reads `cut` bytes of the body and drops the connection; Infinity reads it to its end. */
+function read(
+  url: string,
+  cut: number,
+  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+): Promise<Part> {
+  const { method = 'GET', headers = {}, body = '' } = options
+  return new Promise((resolve, reject) => {
+    // A connection of its own: the kernel gives it to any of the threads.
+    const agent = new Agent({ keepAlive: false })
+    const length = body === '' ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+    const call = httpRequest(url, { method, agent, headers: { ...headers, ...length } }, reply => {
+      const pieces: Buffer[] = []
+      let size = 0
+      const done = (isWhole: boolean): void => {
+        const bytes = Buffer.concat(pieces).subarray(0, isWhole ? size : cut)
+        resolve({ status: reply.statusCode ?? 0, headers: reply.headers, bytes, isWhole })
+        call.destroy()
+      }
+      reply.on('data', (piece: Buffer) => {
+        pieces.push(piece)
+        size += piece.length
+        if (size >= cut) done(false)
+      })
+      reply.on('end', () => done(true))
+      reply.on('error', () => done(false))
+      if (cut === 0) done(false)
+    })
+    call.on('error', reject)
+    call.end(body)
+  })
+}
+
+interface Api {
+  readonly name: string
+  readonly path: string
+  readonly body: string
+  events(id: string): readonly string[]
+  /** The bytes that the client of an uninterrupted stream gets. */
+  shown(events: readonly string[]): string
+  resume(origin: string, id: string, events: number, cut: number): Promise<Part>
+}
+
+const APIS: readonly Api[] = [
+  {
+    name: 'chat',
+    path: '/v1/chat/completions',
+    body: '{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}',
+    events: () => CHAT_EVENTS,
+    shown: events => events.map((event, n) => `id: ${n}\n${event}`).join(''),
+    resume: (origin, id, events, cut) =>
+      read(`${origin}/v1/chat/completions/${id}`, cut, {
+        headers: events === 0 ? {} : { 'last-event-id': String(events - 1) },
+      }),
+  },
+  {
+    name: 'responses',
+    path: '/v1/responses',
+    body: '{"model":"m","stream":true,"input":"x"}',
+    events: responseEvents,
+    shown: events => events.join(''),
+    resume: (origin, id, events, cut) =>
+      read(`${origin}/v1/responses/${id}?stream=true&starting_after=${events - 1}`, cut),
+  },
+]
+
+describe.each([1, 2])('with %i gateway threads', threads => {
+  const node = new ScriptedNode(SEED)
+  let gateway: Gateway
+
+  beforeAll(async () => {
+    await node.stand.listen()
+    gateway = await startGateway([node.stand.url], ['--threads', String(threads)])
+    await healthy(gateway, 1)
+  })
+
+  afterAll(async () => {
+    expect(await gateway.stop()).toBe(0)
+    await node.stand.kill()
+  })
+
+  /** One client from its first byte to its last; returns how often it had to come back. */
+  async function follow(api: Api, seed: number, firstCut: number): Promise<number> {
+    const random = new Numbers(seed)
+    const headers = { 'content-type': 'application/json', 'x-warmpath-resume': '1' }
+    const asked = { method: 'POST', headers, body: api.body }
+    let part = await read(gateway.url + api.path, firstCut, asked)
+    const id = String(part.headers['x-warmpath-response-id'])
+    const events = api.events(id)
+    const whole = api.shown(events)
+    let seen = 0
+    let text = ''
+    for (let visits = 0; ; visits++) {
+      expect([seed, part.status]).toEqual([seed, 200])
+      const got = part.bytes.toString('latin1')
+      const ends = modelEvents(got, false).map(event => event.end)
+      text += got.slice(0, part.isWhole ? got.length : (ends.at(-1) ?? 0))
+      seen += ends.length
+      if (part.isWhole) {
+        expect([seed, Buffer.from(text, 'latin1').toString()]).toEqual([seed, whole])
+        return visits
+      }
+      // Now and then it reads to the end, so that the run has one.
+      const cut = random.below(3) === 0 ? Infinity : random.below(whole.length)
+      part = await api.resume(gateway.url, id, seen, cut)
+    }
+  }
+
+  test.each(APIS)(
+    '$name: cut off after any byte, a client misses nothing',
+    async api => {
+      process.stdout.write(`${api.name}, ${threads} threads: ${RUNS} runs, seed ${SEED}\n`)
+      const length = Buffer.byteLength(api.shown(api.events('resp_'.padEnd(37, '0'))))
+      let next = 0
+      let visits = 0
+      const client = async (): Promise<void> => {
+        for (let run = next++; run < RUNS; run = next++) {
+          // A step that is prime to the length goes through all positions.
+          const made = await follow(api, SEED + run, (run * 997) % length)
+          visits += made
+        }
+      }
+      await Promise.all(Array.from({ length: CONCURRENCY }, client))
+      expect(visits).toBeGreaterThan(RUNS / 2)
+      expect(node.aborted).toBe(0)
+      await until(() => gateway.exchanges().every(line => line.reason === 'complete'), 'the ends')
+    },
+    LIMIT_MS,
+  )
+})

@@ -1,0 +1,147 @@
+/**
+ * A client can neither read another tenant's answer nor find out that it exists: on every route
+ * that takes an id, and as `previous_response_id`, a foreign id is answered like one that was never
+ * given. And what is kept is bounded: per answer, per tenant and in time.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { SimNode } from '../../src/sim/sim_node.ts'
+import { startSimNode } from '../../src/sim/sim_node.ts'
+import type { Gateway } from '../gateway/gateway.ts'
+import { healthy, startGateway, until } from '../gateway/gateway.ts'
+
+const KEYS = ['first-key-of-a-tenant-0123456789', 'other-key-of-a-tenant-0123456789'] as const
+/** Small enough to be reached at once; a response of a few words has about 8 KB of events. */
+const CONFIG = `
+responses:
+  kept_bytes_max: 65536
+  tenant_items_max: 4
+  retention_ms: 4s
+`
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+  readonly id: string
+}
+
+/** An id of the same form that was never given. */
+function never(id: string): string {
+  return id.replace(/[0-9a-f]{32}/, '0'.repeat(32))
+}
+
+describe.each([1, 2])('with %i gateway threads', threads => {
+  let node: SimNode
+  let gateway: Gateway
+  let folder = ''
+
+  beforeAll(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), 'warmpath-'))
+    const file = path.join(folder, 'warmpath.yaml')
+    await writeFile(file, CONFIG)
+    node = await startSimNode({ timeFactor: 0 })
+    const keys = KEYS.flatMap(key => ['--api-key', key])
+    const args = ['--threads', String(threads), '--config', file, ...keys]
+    gateway = await startGateway([node.url], args)
+    await healthy(gateway, 1)
+  })
+
+  afterAll(async () => {
+    expect(await gateway.stop()).toBe(0)
+    await node.close()
+    await rm(folder, { recursive: true })
+  })
+
+  async function ask(
+    tenant: 0 | 1,
+    method: string,
+    target: string,
+    body: object | null = null,
+    extra: Record<string, string> = {},
+  ): Promise<Answer> {
+    const authorization = `Bearer ${KEYS[tenant]}`
+    const headers = { authorization, 'content-type': 'application/json', ...extra }
+    const init =
+      body === null ? { method, headers } : { method, headers, body: JSON.stringify(body) }
+    const reply = await fetch(gateway.url + target, init)
+    const id = reply.headers.get('x-warmpath-response-id') ?? ''
+    return { status: reply.status, text: await reply.text(), id }
+  }
+
+  const respond = (extra: object = {}): Promise<Answer> =>
+    ask(0, 'POST', '/v1/responses', { model: 'sim', input: 'mine', ...extra })
+
+  test('a foreign id is as unknown as one that was never given', async () => {
+    const response = (await respond({ stream: true })).id
+    const messages = [{ role: 'user', content: 'mine' }]
+    const chat = { model: 'sim', messages, stream: true }
+    const resumable = { 'x-warmpath-resume': '1' }
+    const { id: stream } = await ask(0, 'POST', '/v1/chat/completions', chat, resumable)
+    expect([response.slice(0, 5), stream.slice(0, 4)]).toEqual(['resp_', 'wpr_'])
+    const routes: readonly (readonly [string, string, string])[] = [
+      ['GET', '/v1/responses/ID', response],
+      ['GET', '/v1/responses/ID?stream=true', response],
+      ['GET', '/v1/responses/ID?stream=true&starting_after=2', response],
+      ['GET', '/v1/responses/ID/input_items', response],
+      ['POST', '/v1/responses/ID/cancel', response],
+      ['DELETE', '/v1/responses/ID', response],
+      ['GET', '/v1/chat/completions/ID', stream],
+    ]
+    for (const [method, route, id] of routes) {
+      const foreign = await ask(1, method, route.replace('ID', id))
+      const unknown = await ask(1, method, route.replace('ID', never(id)))
+      expect([method, route, foreign.status]).toEqual([method, route, 404])
+      expect(foreign.text.replace(id, 'ID')).toBe(unknown.text.replace(never(id), 'ID'))
+    }
+    const next = { model: 'sim', input: 'x' }
+    const ids = [response, never(response)]
+    const [foreign, unknown] = await Promise.all(
+      ids.map(id => ask(1, 'POST', '/v1/responses', { ...next, previous_response_id: id })),
+    )
+    expect(foreign?.status).toBe(400)
+    expect(foreign?.text.replace(response, 'ID')).toBe(unknown?.text.replace(ids[1] ?? '', 'ID'))
+    // All of that changed nothing for its owner.
+    expect((await ask(0, 'GET', `/v1/responses/${response}`)).status).toBe(200)
+    expect((await ask(0, 'GET', `/v1/chat/completions/${stream}`)).status).toBe(200)
+  })
+
+  test('ids of one kind open nothing of the other, nor do digests', async () => {
+    const { id } = await respond()
+    expect((await ask(0, 'GET', `/v1/chat/completions/${id}`)).status).toBe(404)
+    expect((await ask(0, 'GET', `/v1/responses/${'a'.repeat(64)}`)).status).toBe(404)
+    expect((await ask(0, 'GET', `/v1/responses/${'a'.repeat(5000)}`)).status).toBe(404)
+    expect((await ask(0, 'GET', '/v1/responses/%2e%2e%2fx')).status).toBe(404)
+  })
+
+  test('an answer that is too large reaches its client, but nobody comes back to it', async () => {
+    const { id, status, text } = await respond({ stream: true, max_output_tokens: 900 })
+    expect(status).toBe(200)
+    expect(text).toContain('event: response.completed')
+    expect(text.length).toBeGreaterThan(65_536)
+    for (const route of [`/v1/responses/${id}`, `/v1/responses/${id}?stream=true`]) {
+      const late = await ask(0, 'GET', route)
+      expect(late.status).toBe(410)
+      expect(late.text).toContain('"code":"warmpath:stream_expired"')
+    }
+  })
+
+  test('a tenant that keeps too many loses its own oldest', async () => {
+    const other = await ask(1, 'POST', '/v1/responses', { model: 'sim', input: 'other' })
+    const ids: string[] = []
+    for (let n = 0; n < 6; n++) ids.push((await respond({ input: `number ${n}` })).id)
+    const looks = ids.map(id => ask(0, 'GET', `/v1/responses/${id}`))
+    const found = await Promise.all(looks)
+    expect(found.map(one => one.status)).toEqual([404, 404, 200, 200, 200, 200])
+    expect((await ask(1, 'GET', `/v1/responses/${other.id}`)).status).toBe(200)
+  })
+
+  test('what is kept is gone when its time is over', async () => {
+    const { id } = await respond()
+    expect((await ask(0, 'GET', `/v1/responses/${id}`)).status).toBe(200)
+    await until(async () => {
+      return (await ask(0, 'GET', `/v1/responses/${id}`)).status === 404
+    }, 'the end of the retention')
+  })
+})
