@@ -76,9 +76,18 @@
             "native/model_cache/binding.cc",
             "native/model_cache/binding_chunks.cc",
             "native/model_cache/binding_events.cc",
+            "native/model_cache/binding_mount.cc",
             "native/model_cache/chunk_copy.cc",
             "native/model_cache/events.cc",
+            "native/model_cache/hand_over.cc",
+            "native/model_cache/probe.cc",
+            "native/model_cache/session.cc",
+            "native/model_cache/session_files.cc",
+            "native/model_cache/session_held.cc",
+            "native/model_cache/session_names.cc",
+            "native/model_cache/session_tree.cc",
             "native/model_cache/store.cc",
+            "native/model_cache/tree.cc",
             "native/model_cache/whole_io.cc"
           ],
           "include_dirs": [
@@ -86,6 +95,18 @@
             "<!(node -p \"require('path').dirname(require.resolve('xxhash-addon/package.json'))\")/xxHash"
           ],
           "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"]
+        },
+        {
+          "target_name": "warmpath_supervisor",
+          "type": "executable",
+          "product_extension": "",
+          "sources": [
+            "native/model_cache/mount_point.cc",
+            "native/model_cache/store.cc",
+            "native/supervisor/main.cc",
+            "native/supervisor/mounts.cc",
+            "native/supervisor/options.cc"
+          ]
         }
       ]
     }],

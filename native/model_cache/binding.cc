@@ -34,6 +34,7 @@ std::vector<std::string> texts_of(napi_env env, napi_value list) {
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   warmpath::model_cache::register_events(env, exports);
   warmpath::model_cache::register_chunks(env, exports);
+  warmpath::model_cache::register_mount(env, exports);
   return exports;
 }
 

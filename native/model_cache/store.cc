@@ -74,6 +74,9 @@ int store_create(int folder, const char* name, std::uint64_t size) {
 int store_seal(int folder, const char* name) {
   const int file = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (file < 0) return -errno;
+  // Sealed by an earlier life of the daemon: an immutable file takes no chmod, nor needs it.
+  int flags = 0;
+  if (ioctl(file, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_IMMUTABLE_FL) != 0) return file;
   if (fchmod(file, 0444) < 0) return failed(file);
   // Not everywhere permitted; the descriptor is read-only anyway.
   (void)set_immutable(file, true);
