@@ -13,6 +13,7 @@ import { type BenchOptions, option, readBenchOptions } from './options.ts'
 const BENCHES: Readonly<Record<string, string>> = {
   relay: 'latency and processor time of the gateway beside direct, a bare relay and haproxy',
   reuse: 'share of tokens reused over three simulated nodes, by policy',
+  websocket: 'processor time and delay of a token over WebSocket beside SSE; idle sockets',
   soak: 'growth of memory over a million short requests',
   index: 'prefix index: build, lookup, churn and memory, beside a flat map',
   log: 'response log: appends, events and readers',
@@ -24,7 +25,7 @@ const BENCHES: Readonly<Record<string, string>> = {
 const USAGE = `usage: npm run bench -- NAME [--quick] [--rounds N] [--seconds S] [--save FILE]
 
 ${Object.entries(BENCHES)
-  .map(([name, what]) => `  ${name.padEnd(8)} ${what}`)
+  .map(([name, what]) => `  ${name.padEnd(9)} ${what}`)
   .join('\n')}
 `
 

@@ -30,7 +30,7 @@ constexpr uint64_t WAIT_NS_MAX = 100 * MS_NS;
 constexpr uint64_t ERRORS_MAX = 1000;
 
 struct Lane {
-  explicit Lane(Histogram* transit) : reply(transit) {}
+  Lane(Histogram* transit, const Options& options) : reply(transit, options) {}
 
   int fd = -1;
   bool is_busy = false;
@@ -47,7 +47,7 @@ class ClosedLoop {
     scratch_.resize(READ_BYTES);
     epoll_ = epoll_create1(EPOLL_CLOEXEC);
     for (uint32_t i = 0; i < options.connections; i++) {
-      lanes_.push_back(std::make_unique<Lane>(&results_.transit));
+      lanes_.push_back(std::make_unique<Lane>(&results_.transit, options));
       open_lane(i);
     }
   }
@@ -103,6 +103,11 @@ class ClosedLoop {
     assert(lane.fd < 0);
     lane.fd = connect_to(target_);
     if (lane.fd < 0) return;
+    if (options_.is_websocket && !upgrade(lane.fd, options_, target_)) {
+      close(lane.fd);
+      lane.fd = -1;
+      return;
+    }
     set_non_blocking(lane.fd);
     watch(index, EPOLL_CTL_ADD, EPOLLIN);
   }

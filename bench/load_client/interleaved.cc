@@ -27,7 +27,7 @@ constexpr double NORMAL_95 = 1.96;
 
 struct Side {
   Side(const Options& options, const Target& to)
-      : target(to), text(options, to), reply(&paired.results.transit) {}
+      : target(to), text(options, to), reply(&paired.results.transit, options) {}
 
   const Target& target;
   RequestText text;

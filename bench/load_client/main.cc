@@ -3,6 +3,7 @@
 //   load_client --url http://127.0.0.1:8100 [--connections 64] [--requests N | --duration-ms D]
 //               [--stream] [--max-tokens 1] [--pace-us 20000] [--stagger-us 40]
 //               [--prompt-bytes 200] [--turns 16 --turn-bytes 1000]
+//               [--websocket [--msgpack]]
 //               [--path /v1/chat/completions] [--model mock] [--api-key K] [--seed 580]
 //   load_client --url A --url B --url C --requests 1000      paired, one at a time (interleaved.h)
 //
@@ -46,6 +47,8 @@ load::Options options_of(wire::Arguments& arguments) {
   options.requests = arguments.number("requests", 0);
   options.duration_ms = arguments.number("duration-ms", 0);
   options.is_stream = arguments.fact("stream");
+  options.is_msgpack = arguments.fact("msgpack");
+  options.is_websocket = options.is_msgpack || arguments.fact("websocket");
   options.max_tokens = arguments.number("max-tokens", 1);
   options.pace_us = arguments.number("pace-us", 0);
   options.stagger_us = arguments.number("stagger-us", 0);

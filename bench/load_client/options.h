@@ -23,6 +23,8 @@ struct Options {
   uint64_t requests = 0;     // 0: no limit
   uint64_t duration_ms = 0;  // 0: no limit
   bool is_stream = false;
+  bool is_websocket = false;  // one connection carries one request after the other as frames
+  bool is_msgpack = false;    // of a WebSocket: binary frames
   uint64_t max_tokens = 1;
   uint64_t pace_us = 0;
   uint64_t stagger_us = 0;  // between the starts of two connections

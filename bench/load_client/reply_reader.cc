@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t NOT_FOUND = std::string_view::npos;
 constexpr std::string_view STAMP = "\"mock_ns\":\"";
+constexpr std::string_view DATA = "data: ";
 constexpr size_t STAMP_DIGITS = 20;
 constexpr size_t STAMP_END = 2;  // the quote and the brace behind the digits
 /** The id is `chatcmpl-…` or `cmpl-…` near the start of an event or a body. */
@@ -53,17 +54,21 @@ uint64_t digits(std::string_view text) {
 void ReplyReader::start(uint64_t request_number) {
   assert(part_ == Part::done || is_broken_);
   write_request_id(request_id_, request_number);
-  part_ = Part::head;
+  part_ = is_websocket_ ? Part::frames : Part::head;
   carry_.clear();
   line_.clear();
   left_ = status_ = 0;
   is_stream_ = has_length_ = is_chunked_ = closes_ = has_done_event_ = is_broken_ = false;
   is_own_ = true;
   hash_ = events_ = body_bytes_ = first_event_ns_ = 0;
+  if (!is_websocket_) return;
+  status_ = 200;
+  is_stream_ = true;
 }
 
 ReplyState ReplyReader::feed(std::string_view bytes, uint64_t read_ns) {
   read_ns_ = read_ns;
+  if (is_websocket_) return feed_frames(bytes);
   while (!bytes.empty() && part_ != Part::done && !is_broken_) {
     if (part_ == Part::head) {
       const size_t before = carry_.size();
@@ -104,6 +109,45 @@ ReplyState ReplyReader::feed(std::string_view bytes, uint64_t read_ns) {
   if (part_ != Part::done) return ReplyState::reading;
   if (!bytes.empty()) return ReplyState::broken;
   return closed();
+}
+
+ReplyState ReplyReader::feed_frames(std::string_view bytes) {
+  if (!carry_.empty()) {
+    carry_.append(bytes);
+    line_.swap(carry_);
+    carry_.clear();
+    bytes = line_;
+  }
+  while (bytes.size() >= 2 && part_ == Part::frames && !is_broken_) {
+    const auto byte = [&](size_t at) { return static_cast<uint8_t>(bytes[at]); };
+    const size_t short_size = byte(1) & 0x7f;
+    const size_t extra = short_size == 126 ? 2 : short_size == 127 ? 8 : 0;
+    if (bytes.size() < 2 + extra) break;
+    size_t size = extra == 0 ? short_size : 0;
+    for (size_t i = 0; i < extra; i++) size = size << 8 | byte(2 + i);
+    if (bytes.size() < 2 + extra + size) break;
+    read_frame(byte(0) & 0x0f, bytes.substr(2 + extra, size));
+    bytes.remove_prefix(2 + extra + size);
+  }
+  if (is_broken_) return ReplyState::broken;
+  if (part_ == Part::done) return bytes.empty() ? ReplyState::done : ReplyState::broken;
+  carry_.assign(bytes);
+  return ReplyState::reading;
+}
+
+void ReplyReader::read_frame(uint8_t opcode, std::string_view payload) {
+  constexpr uint8_t PING = 9;
+  if (opcode == PING) return;
+  is_broken_ = opcode != (is_msgpack_ ? 2 : 1);
+  if (is_msgpack_ && !is_broken_) {
+    // [nil, number, bin]: the number has 1 or 5 bytes, the bin's head 2, 3 or 5.
+    const size_t at = static_cast<uint8_t>(payload[2]) == 0xce ? 7 : 3;
+    const uint8_t bin = static_cast<uint8_t>(payload[at]);
+    payload.remove_prefix(at + (bin == 0xc4 ? 2 : bin == 0xc5 ? 3 : 5));
+  }
+  body_bytes_ += payload.size();
+  read_event(payload);
+  if (has_done_event_) part_ = Part::done;
 }
 
 ReplyState ReplyReader::closed() {
@@ -180,7 +224,9 @@ void ReplyReader::read_body(std::string_view piece) {
 
 void ReplyReader::read_event(std::string_view event) {
   if (first_event_ns_ == 0) first_event_ns_ = read_ns_;
-  if (event == "data: [DONE]") {
+  // Without the name of the field, so that a stream has one hash on every transport.
+  if (event.substr(0, DATA.size()) == DATA) event.remove_prefix(DATA.size());
+  if (event == "[DONE]") {
     has_done_event_ = true;
     hash_ = mix(hash_, event);
     return;

@@ -7,6 +7,7 @@
 //                      ├► plain: collected, hashed at its end
 //                      └► SSE: cut at "\n\n" (also across chunks and reads); each event gives
 //                         its transit (time of the read - "mock_ns"), its id and its hash
+//   WebSocket: frames ─► one event each, up to [DONE]; of msgpack frames the bytes of the event
 //
 // The hash leaves out what differs between two replies to the same request (id and stamp), so
 // all replies of a run have one hash, whatever stood between client and node. An id that is not
@@ -17,6 +18,7 @@
 #include <string_view>
 
 #include "histogram.h"
+#include "options.h"
 #include "request_text.h"
 
 namespace load {
@@ -26,7 +28,8 @@ enum class ReplyState { reading, done, broken };
 class ReplyReader {
  public:
   /** Histogram that gets the transit of every stamped event. */
-  explicit ReplyReader(Histogram* transit) : transit_(transit) {}
+  ReplyReader(Histogram* transit, const Options& options)
+      : transit_(transit), is_websocket_(options.is_websocket), is_msgpack_(options.is_msgpack) {}
 
   void start(uint64_t request_number);
   ReplyState feed(std::string_view bytes, uint64_t read_ns);
@@ -43,14 +46,28 @@ class ReplyReader {
   bool closes() const { return closes_; }
 
  private:
-  enum class Part { head, sized, until_close, chunk_size, chunk_data, chunk_end, trailer, done };
+  enum class Part {
+    frames,
+    head,
+    sized,
+    until_close,
+    chunk_size,
+    chunk_data,
+    chunk_end,
+    trailer,
+    done
+  };
 
   void read_head(std::string_view head);
   void read_body(std::string_view piece);
+  ReplyState feed_frames(std::string_view bytes);
+  void read_frame(uint8_t opcode, std::string_view payload);
   void read_event(std::string_view event);
   void add_masked(std::string_view bytes, size_t end);
 
   Histogram* transit_;
+  const bool is_websocket_;
+  const bool is_msgpack_;
   Part part_ = Part::done;
   std::string carry_;  // an unfinished head, line or event; the whole body when plain
   std::string line_;

@@ -13,6 +13,15 @@ constexpr const char* WORDS[16] = {"the ",   "path ", "stays ", "warm ", "when "
 
 constexpr const char* USER_PLACE = "uuuuuuuuuuuuuuuu";
 
+// A masked text frame's head; the mask is four zeros, which leaves the payload as it is.
+std::string frame_head(size_t size) {
+  std::string head = "\x81";
+  const int bytes = size < 126 ? 0 : size <= 0xffff ? 2 : 8;
+  head += static_cast<char>(0x80 | (bytes == 0 ? size : bytes == 2 ? 126 : 127));
+  for (int i = bytes - 1; i >= 0; i--) head += static_cast<char>(size >> (8 * i));
+  return head + std::string(4, '\0');
+}
+
 }  // namespace
 
 void write_request_id(char* to, uint64_t number) {
@@ -38,7 +47,8 @@ RequestText::RequestText(const Options& options, const Target& target) : options
   const std::string body =
       steer_ + (is_chat ? R"(,"messages":[{"role":"user","content":")" + prompt + "\"}]}"
                         : R"(,"prompt":")" + prompt + "\"}");
-  made_ = head_ + std::to_string(body.size()) + "\r\n\r\n" + body;
+  made_ = options.is_websocket ? frame_head(body.size()) + body
+                               : head_ + std::to_string(body.size()) + "\r\n\r\n" + body;
   user_at_ = made_.find(USER_PLACE);
   prompt_at_ = made_.rfind(prompt);
   assert(user_at_ != std::string::npos && prompt_at_ != std::string::npos);

@@ -5,6 +5,7 @@
 // mock node echoes in every event, and at the very start of the prompt, so that nothing is
 // answered from a prefix by accident.
 //
+//   WebSocket      the body alone, as one masked text frame
 //   short prompt   one template; two places are patched, the rest never changes
 //   conversation   a lane keeps its messages; each request appends a turn of turn_bytes, each
 //                  reply the assistant's words; after `turns` turns a new conversation starts

@@ -8,6 +8,9 @@ namespace load {
 /** Connects and waits until it stands; TCP_NODELAY is set. -1 when the target refuses. */
 int connect_to(const Target& target);
 
+/** Makes a WebSocket of a connected socket; false when the target refuses. */
+bool upgrade(int fd, const Options& options, const Target& target);
+
 /** Switches a connected socket to non-blocking. */
 void set_non_blocking(int fd);
 
