@@ -81,11 +81,17 @@ function over(scenario: Scenario, transport: Transport): Scenario {
   return { ...scenario, words: load => [...scenario.words(load), ...further] }
 }
 
+function cpu(list: readonly Cell[]): number[] {
+  return list.map(({ cpuUs }) => cpuUs)
+}
+
+function p99(list: readonly Cell[]): number[] {
+  return list.map(({ load }) => load.transit_ms.p99)
+}
+
 function figuresOf(cells: ReadonlyMap<string, readonly Cell[]>): Record<string, TransportFigures> {
   const figures: Record<string, TransportFigures> = {}
   const base = cells.get('sse') ?? []
-  const cpu = (list: readonly Cell[]): number[] => list.map(({ cpuUs }) => cpuUs)
-  const p99 = (list: readonly Cell[]): number[] => list.map(({ load }) => load.transit_ms.p99)
   for (const [name, list] of cells) {
     figures[name] = {
       cpu_us_per_token: rounded(median(cpu(list))),
@@ -201,6 +207,10 @@ export async function run(options: BenchOptions): Promise<WebSocketResult> {
   try {
     const [target] = stage.targets
     if (target === undefined) throw new Error('the gateway was not started')
+    // First, because what a load has left behind would be used again.
+    const count = numberOption(words, 'idle') ?? (isQuick ? IDLE_SOCKETS_QUICK : IDLE_SOCKETS)
+    const idle = await measureIdle(target, count)
+    process.stdout.write(`idle: ${idle.bytes_per_socket} bytes a socket at ${count} sockets\n`)
     const figures: Record<string, Record<string, TransportFigures>> = {}
     const faults: string[] = []
     for (const scenario of SCENARIOS) {
@@ -217,9 +227,6 @@ export async function run(options: BenchOptions): Promise<WebSocketResult> {
       faults.push(...faultsOf(scenario.name, cells))
       process.stdout.write(table(scenario.name, of))
     }
-    const count = numberOption(words, 'idle') ?? (isQuick ? IDLE_SOCKETS_QUICK : IDLE_SOCKETS)
-    const idle = await measureIdle(target, count)
-    process.stdout.write(`idle: ${idle.bytes_per_socket} bytes a socket at ${count} sockets\n`)
     for (const fault of faults) process.stdout.write(`FAULT ${fault}\n`)
     const goals = goalsOf(figures, idle)
     return { rounds, seconds: load.seconds, figures, idle, faults, goals }

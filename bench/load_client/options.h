@@ -1,6 +1,10 @@
 #ifndef WARMPATH_BENCH_LOAD_CLIENT_OPTIONS_H_
 #define WARMPATH_BENCH_LOAD_CLIENT_OPTIONS_H_
 
+// What one run of the load client is asked to do, as main.cc reads it from the command line: where
+// requests go, how many and how fast, what they hold, and over which transport. Numbers are those
+// of the command line; nothing here is changed after the start.
+
 #include <cstdint>
 #include <string>
 #include <vector>

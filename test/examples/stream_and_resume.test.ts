@@ -1,0 +1,113 @@
+/**
+ * The examples do what they say: they stream, the network is cut twice in the middle, and the
+ * answer is whole, each word once. The page runs in a Chromium, where one is installed.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { packageRoot } from '../../src/native/package_root.ts'
+import type { SimNode } from '../../src/sim/sim_node.ts'
+import { startSimNode } from '../../src/sim/sim_node.ts'
+import type { Gateway } from '../gateway/gateway.ts'
+import { healthy, startGateway, until } from '../gateway/gateway.ts'
+import { CHROMIUM, Page } from './chromium.ts'
+import { CutRelay } from './cut_relay.ts'
+
+const EXAMPLES = path.join(packageRoot(), 'examples')
+const KEY = 'example-key-of-some-length-0123456789'
+const CUTS = 2
+
+describe.each([1, 2])('with %i gateway threads', threads => {
+  let node: SimNode
+  let gateway: Gateway
+  let relay: CutRelay
+
+  beforeAll(async () => {
+    node = await startSimNode({ timeFactor: 0.5, outputTokens: 600 })
+    const args = ['--threads', String(threads), '--api-key', KEY]
+    gateway = await startGateway([node.url], args)
+    await healthy(gateway, 1)
+  })
+
+  beforeEach(async () => {
+    relay = await CutRelay.to(gateway.url)
+  })
+
+  afterEach(() => relay.close())
+
+  afterAll(async () => {
+    expect(await gateway.stop()).toBe(0)
+    await node.close()
+  })
+
+  function address(): string {
+    return `ws://127.0.0.1:${relay.port}/v1/responses`
+  }
+
+  /** The text of the last response, as the gateway has stored it. */
+  async function storedText(): Promise<string> {
+    const asked = node.requests.findLast(one => one.method === 'POST')
+    const { request_id: id } = JSON.parse(String(asked?.body)) as { request_id: string }
+    const headers = { authorization: `Bearer ${KEY}` }
+    const reply = await fetch(`${gateway.url}/v1/responses/${id}`, { headers })
+    const stored = (await reply.json()) as { output: { content: { text: string }[] }[] }
+    return stored.output.flatMap(item => item.content.map(({ text }) => text)).join('')
+  }
+
+  /** Cuts the network twice while `text` grows; says how often it was connected again. */
+  async function cutWhile(text: () => string | Promise<string>): Promise<void> {
+    let seen = 0
+    for (let i = 0; i < CUTS; i++) {
+      await until(async () => (await text()).length > seen + 10, `more text before cut ${i}`)
+      const before = relay.accepted
+      seen = (await text()).length
+      relay.cut()
+      await until(() => relay.accepted > before, 'another connection')
+    }
+  }
+
+  test('the Node script', async () => {
+    const script = path.join(EXAMPLES, 'stream_and_resume.mjs')
+    const child = spawn(process.execPath, [script, address(), 'Tell me a story'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, WARMPATH_KEY: KEY },
+    })
+    let text = ''
+    let notes = ''
+    child.stdout.on('data', part => {
+      text += String(part)
+    })
+    child.stderr.on('data', part => {
+      notes += String(part)
+    })
+    const exited = once(child, 'close')
+    await cutWhile(() => text)
+    expect(await exited).toEqual([0, null])
+    expect(text).toBe(`${await storedText()}\n`)
+    expect(notes.match(/connection lost after event \d+/g)).toHaveLength(CUTS)
+  })
+
+  test.runIf(CHROMIUM !== null)('the page in a browser', async () => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-page-'))
+    const file = pathToFileURL(path.join(EXAMPLES, 'stream_and_resume.html'))
+    file.search = String(new URLSearchParams({ url: address(), key: KEY }))
+    const page = await Page.open(file.href)
+    const read = async (id: string): Promise<string> =>
+      String(await page.evaluate(`document.getElementById('${id}')?.textContent ?? ''`))
+    await until(async () => (await read('send')) === 'Send', 'the page')
+    await page.evaluate("document.getElementById('send').click()")
+    await cutWhile(() => read('answer'))
+    const wanted = `complete, though the network was cut ${CUTS} times`
+    await until(async () => (await read('status')) === wanted, 'the end')
+    expect(await read('answer')).toBe(await storedText())
+    const picture = await page.picture()
+    writeFileSync(process.env['WARMPATH_PICTURE'] ?? path.join(folder, 'page.png'), picture)
+    expect(picture.length).toBeGreaterThan(5000)
+    await page.close()
+    rmSync(folder, { recursive: true })
+  })
+})
