@@ -35,6 +35,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   warmpath::model_cache::register_events(env, exports);
   warmpath::model_cache::register_chunks(env, exports);
   warmpath::model_cache::register_mount(env, exports);
+  warmpath::model_cache::register_transfer(env, exports);
   return exports;
 }
 
