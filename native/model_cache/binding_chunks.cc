@@ -1,6 +1,7 @@
 // Chunks, the store's files and the change into the supervisor, for JavaScript; the face is
 // src/native/model_chunks.ts. Results below 0 are negative errno.
 #include <napi.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -85,6 +86,8 @@ napi_value execute(napi_env env, napi_callback_info info) {
   std::vector<std::string> variables = texts_of(env, in[2]);
   // Node ignores SIGPIPE, and an ignored signal would stay ignored over execve.
   (void)signal(SIGPIPE, SIG_DFL);
+  // And it marks the three standard descriptors to be closed then.
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd) (void)fcntl(fd, F_SETFD, 0);
   execve(file.c_str(), pointers(words).data(), pointers(variables).data());
   return seam::number(env, -errno);
 }

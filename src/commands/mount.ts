@@ -3,10 +3,14 @@
  * ACCELERATED. Stays in the foreground, prints one line a path when it can be read, and ends with
  * exit code 0 and nothing left mounted at SIGTERM or SIGINT.
  *
- *   ready: /mnt/X-fast (tmpfs: no /dev/fuse), 12 files, 4.2 GiB
+ *   ready: /mnt/X-fast (passthrough: the kernel serves resident files itself), 12 files, 4.2 GiB
  *
- * Lines of the log go to stderr.
+ * This file runs twice where FUSE is to be had: first it looks at the paths and becomes the
+ * supervisor, which mounts them and starts it again, as the daemon. With plain folders alone it is
+ * the daemon at once. Lines of the log go to stderr.
  */
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { describeFlags, parseWords } from '../config/arguments.ts'
 import { ConfigurationError } from '../config/error.ts'
 import { loadStorage, MOUNT_FLAGS, type MountFlags } from '../config/storage.ts'
@@ -14,20 +18,41 @@ import { formatBytes } from '../model-cache/capacity.ts'
 import type { CacheEntry } from '../model-cache/config.ts'
 import { controlName, runFolder } from '../model-cache/control.ts'
 import { openControl, type Served } from '../model-cache/daemon.ts'
+import { deferred } from '../model-cache/deferred.ts'
 import { effectiveCapacity } from '../model-cache/effective_capacity.ts'
-import { type FolderMount, folderMount } from '../model-cache/folder_mount.ts'
+import { folderMount } from '../model-cache/folder_mount.ts'
+import { fuseMount } from '../model-cache/fuse_mount.ts'
 import { listeningOf } from '../model-cache/listening.ts'
-import { inspectMountPoint } from '../model-cache/mount_point.ts'
+import type { Mount } from '../model-cache/mount.ts'
+import { inspectMountPoint, resolvedPath } from '../model-cache/mount_point.ts'
 import { nativeMover } from '../model-cache/mover.ts'
 import { isRunning, readRunFile } from '../model-cache/run_file.ts'
+import { execute } from '../native/model_chunks.ts'
+import { type FuseProbe, type HandOver, handOver, probeFuse } from '../native/model_mount.ts'
+import { packageRoot } from '../native/package_root.ts'
 import { LOG_LEVELS } from '../observe/config.ts'
 import { openLog, type ThreadLog } from '../observe/log.ts'
+
+/** Bytes of a store beyond the capacity: notes beside files, the hand-over table, pages of names. */
+const STORE_SLACK_BYTES = 128 * 1024 * 1024
+
+/** Threads for calls to the source: some of them may hang in a network file system for long. */
+const SOURCE_THREADS = 16
 
 const HELP = `Usage: warmpath mount SOURCE ACCELERATED --capacity SIZE [flags]
        warmpath mount --config FILE
 
 ${describeFlags(MOUNT_FLAGS)}
 `
+
+/** How one entry is served. */
+interface Plan {
+  readonly entry: CacheEntry
+  readonly capacityBytes: number
+  /** null: a plain folder. */
+  readonly fuse: 'passthrough' | 'copy' | null
+  readonly reason: string
+}
 
 function logOf(flags: MountFlags): ThreadLog {
   const level = LOG_LEVELS.find(known => known === flags['log-level']) ?? 'info'
@@ -40,59 +65,153 @@ function now(): number {
   return performance.now()
 }
 
-function inspect(entries: readonly CacheEntry[], folder: string): void {
-  const faults = entries.flatMap(entry => {
-    const left = readRunFile(folder, entry.accelerated)
-    if (left !== null && left.pid !== process.pid && isRunning(left.pid)) {
-      return [`${entry.accelerated} is served by process ${left.pid} already`]
-    }
-    const state = inspectMountPoint(entry.path, entry.accelerated, true, left?.names ?? [])
-    return state.kind === 'fault' ? [state.message] : []
-  })
-  for (const { mode, accelerated } of entries) {
-    if (mode === 'auto' || mode === 'tmpfs') continue
-    faults.push(`${accelerated}: mode ${mode} is not built in: take tmpfs`)
+/** The mode of an entry on this host; a text when the mode that was asked for is not to be had. */
+function modeOf({ mode }: CacheEntry, probe: FuseProbe): Pick<Plan, 'fuse' | 'reason'> | string {
+  switch (mode) {
+    case 'tmpfs':
+      return { fuse: null, reason: 'as configured' }
+    case 'auto':
+      return { fuse: probe.mode === 'tmpfs' ? null : probe.mode, reason: probe.reason }
+    case 'copy':
+      return probe.mode === 'tmpfs' ? probe.reason : { fuse: 'copy', reason: 'as configured' }
+    case 'passthrough':
+      return probe.mode === 'passthrough' ? { fuse: mode, reason: probe.reason } : probe.reason
   }
-  if (faults.length > 0) throw new ConfigurationError(faults)
 }
 
 /** Capacities of all entries together, shrunk in proportion when the host has less. */
-function capacities(entries: readonly CacheEntry[], log: ThreadLog): number[] {
+function capacities(entries: readonly CacheEntry[], log: ThreadLog | null): number[] {
   const configured = entries.reduce((sum, entry) => sum + entry.capacity, 0)
   const effective = effectiveCapacity(configured, process.memoryUsage.rss())
   if (effective.bytes < 1) {
     throw new ConfigurationError([effective.reason ?? 'no memory is left for the cache'])
   }
-  if (effective.reason !== null) log.warn({ reason: effective.reason }, 'capacity was shrunk')
+  if (effective.reason !== null) log?.warn({ reason: effective.reason }, 'capacity was shrunk')
   const share = effective.bytes / configured
   return entries.map(entry => Math.floor(entry.capacity * share))
 }
 
-function makeMounts(entries: readonly CacheEntry[], folder: string, log: ThreadLog): FolderMount[] {
-  const listening = entries.map(entry => {
-    const result = listeningOf(entry.listen, entry.token_file)
-    if (result.kind === 'fault') throw new ConfigurationError([result.message])
-    return result.listening
-  })
+function plan(entries: readonly CacheEntry[], log: ThreadLog | null): Plan[] {
+  const probe = entries.every(({ mode }) => mode === 'tmpfs')
+    ? ({ mode: 'tmpfs', reason: 'as configured' } as const)
+    : probeFuse()
   const bytes = capacities(entries, log)
-  return entries.map((entry, at) =>
-    folderMount({
-      entry,
-      capacityBytes: bytes[at]!,
-      listening: listening[at]!,
-      mover: nativeMover(),
-      runFolder: folder,
-      log,
-      now,
-    }),
-  )
+  return entries.map((entry, at): Plan => {
+    const mode = modeOf(entry, probe)
+    if (typeof mode === 'string') {
+      const remedy = 'take mode auto or tmpfs'
+      throw new ConfigurationError([
+        `${entry.accelerated}: no mode ${entry.mode}: ${mode}; ${remedy}`,
+      ])
+    }
+    return { entry, capacityBytes: bytes[at]!, ...mode }
+  })
 }
 
-function readyLine({ path, cache, modeReason }: Served): string {
+/** Looks at every path before anything is touched. */
+function inspect(plans: readonly Plan[], folder: string): void {
+  const faults = plans.flatMap(({ entry, fuse }) => {
+    const left = readRunFile(folder, entry.accelerated)
+    if (left !== null && left.pid !== process.pid && isRunning(left.pid)) {
+      return [`${entry.accelerated} is served by process ${left.pid} already`]
+    }
+    const names = left?.names ?? []
+    const state = inspectMountPoint(entry.path, entry.accelerated, fuse === null, names)
+    if (state.kind === 'fault') return [state.message]
+    if (state.kind === 'free' || fuse !== null) return []
+    return [
+      `${entry.accelerated} is a dead mount of an earlier run: umount -l ${entry.accelerated}`,
+    ]
+  })
+  for (const { entry } of plans) {
+    const result = listeningOf(entry.listen, entry.token_file)
+    if (result.kind === 'fault') faults.push(result.message)
+  }
+  if (faults.length > 0) throw new ConfigurationError(faults)
+}
+
+/** The process becomes the supervisor, which starts this command again as its daemon. */
+function becomeSupervisor(plans: readonly Plan[], argv: readonly string[]): never {
+  const supervisor = path.join(packageRoot(), 'build/Release/warmpath_supervisor')
+  if (!existsSync(supervisor)) {
+    throw new ConfigurationError([`${supervisor} is missing: run "npm run build:native"`])
+  }
+  const words = plans.flatMap(({ entry, capacityBytes, fuse }) => {
+    if (fuse === null) return []
+    const bytes = String(capacityBytes + STORE_SLACK_BYTES)
+    const others = entry.allow_other ? ['--allow-other'] : []
+    return ['--mount', resolvedPath(entry.accelerated), '--store-bytes', bytes, ...others]
+  })
+  const [, script = ''] = process.argv
+  const daemon = [process.execPath, ...process.execArgv, script, 'mount', ...argv]
+  const threads = process.env['UV_THREADPOOL_SIZE'] ?? String(SOURCE_THREADS)
+  const environment = { ...process.env, UV_THREADPOOL_SIZE: threads }
+  return execute(supervisor, [...words, '--', ...daemon], environment)
+}
+
+function makeMounts(
+  plans: readonly Plan[],
+  handed: HandOver | null,
+  folder: string,
+  log: ThreadLog,
+  onEnded: (error: number) => void,
+): Mount[] {
+  const mounts = [...(handed?.mounts ?? [])]
+  return plans.map(({ entry, capacityBytes, fuse, reason }) => {
+    const result = listeningOf(entry.listen, entry.token_file)
+    if (result.kind === 'fault') throw new ConfigurationError([result.message])
+    const { listening } = result
+    const mover = nativeMover()
+    const options = { entry, capacityBytes, listening, mover, runFolder: folder, reason, log, now }
+    if (fuse === null) return folderMount(options)
+    const mount = mounts.shift()
+    if (mount === undefined) throw new Error(`nothing was handed over for ${entry.accelerated}`)
+    const restarts = handed?.restarts ?? 0
+    return fuseMount({ ...options, handed: mount, mode: fuse, restarts, onEnded })
+  })
+}
+
+function readyLine({ path: place, cache, modeReason }: Served): string {
   const slots = [...cache.slots()]
   const bytes = slots.reduce((sum, slot) => sum + slot.file.size, 0)
   const mode = `${cache.front.mode}: ${modeReason}`
-  return `ready: ${path} (${mode}), ${slots.length} files, ${formatBytes(bytes)}\n`
+  return `ready: ${place} (${mode}), ${slots.length} files, ${formatBytes(bytes)}\n`
+}
+
+/** Serves until a signal, or until the paths are unmounted. */
+async function serve(
+  plans: readonly Plan[],
+  handed: HandOver | null,
+  folder: string,
+  log: ThreadLog,
+): Promise<number> {
+  const { promise: ended, resolve: end } = deferred<number>()
+  process.once('SIGTERM', () => end(0))
+  process.once('SIGINT', () => end(0))
+  const mounts = makeMounts(plans, handed, folder, log, error => end(error === 0 ? 0 : 1))
+  const served = mounts.map(({ member, reason }, at): Served => {
+    const [cache] = member.caches
+    if (cache === undefined) throw new Error('a mount has one cache')
+    return { path: plans[at]!.entry.accelerated, cache, member, modeReason: reason }
+  })
+  const restarts = handed?.restarts ?? 0
+  const facts = { kind: 'mount', supervisorPid: handed?.supervisorPid ?? null, restarts } as const
+  const name = controlName(plans[0]!.entry.accelerated)
+  const control = await openControl(folder, name, facts, served, now)
+  try {
+    const started = Promise.all(mounts.map(mount => mount.start())).then(() => null)
+    const early = await Promise.race([started, ended])
+    if (early !== null) return early
+    for (const { path: place, cache, modeReason } of served) {
+      log.info({ path: place, mode: cache.front.mode, reason: modeReason }, 'serving')
+    }
+    if (restarts === 0) for (const one of served) process.stdout.write(readyLine(one))
+    return await ended
+  } finally {
+    control.close()
+    await Promise.all(mounts.map(mount => mount.close()))
+    await log.flush()
+  }
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -104,35 +223,11 @@ export async function run(argv: string[]): Promise<number> {
   const entries = loadStorage(flags, words, process.env)
   const folder = runFolder(process.env)
   const log = logOf(flags)
-  inspect(entries, folder)
-  const ended = new Promise<'ended'>(resolve => {
-    process.once('SIGTERM', () => resolve('ended'))
-    process.once('SIGINT', () => resolve('ended'))
-  })
-  const mounts = makeMounts(entries, folder, log)
-  const served = mounts.map(({ member }, at): Served => {
-    const [cache] = member.caches
-    if (cache === undefined) throw new Error('a mount has one cache')
-    return { path: entries[at]!.accelerated, cache, member, modeReason: 'asked for' }
-  })
-  const facts = { kind: 'mount', supervisorPid: null, restarts: 0 } as const
-  const control = await openControl(
-    folder,
-    controlName(entries[0]!.accelerated),
-    facts,
-    served,
-    now,
-  )
-  try {
-    const started = Promise.all(mounts.map(mount => mount.start()))
-    if ((await Promise.race([started, ended])) !== 'ended') {
-      for (const one of served) process.stdout.write(readyLine(one))
-      await ended
-    }
-  } finally {
-    control.close()
-    await Promise.all(mounts.map(mount => mount.close()))
-    await log.flush()
+  const handed = handOver()
+  const plans = plan(entries, log)
+  if (handed === null) {
+    inspect(plans, folder)
+    if (plans.some(({ fuse }) => fuse !== null)) becomeSupervisor(plans, argv)
   }
-  return 0
+  return serve(plans, handed, folder, log)
 }

@@ -22,7 +22,6 @@ import {
   type Source,
   type SourceEntry,
   SourceError,
-  type SourceFile,
   type SourceHandle,
   type SourceStat,
 } from './source.ts'
@@ -40,6 +39,13 @@ const DEPTH_MAX = 64
 const LIST_CALLS_MAX = 8
 
 const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY
+
+/** The permission bits of a mode. */
+const PERMISSIONS = 0o7777n
+
+function modeOf(stats: BigIntStats): number {
+  return Number(stats.mode & PERMISSIONS)
+}
 
 function statOf(stats: BigIntStats): SourceStat {
   return {
@@ -85,6 +91,15 @@ interface Place {
 interface Child {
   readonly entry: SourceEntry
   readonly inside: Place | null
+}
+
+/** A real folder and those around it, up to the root. */
+function realsTo(root: string, real: string): string[] {
+  const reals = [real]
+  for (let at = real; at !== root && at !== path.dirname(at); at = path.dirname(at)) {
+    reals.unshift(path.dirname(at))
+  }
+  return reals
 }
 
 export interface DirectorySourceOptions {
@@ -134,8 +149,9 @@ export class DirectorySource implements Source {
     if (!this.#isAllowed(real)) {
       throw new SourceError('refused', `${name}: the link leads out of the source, to ${real}`)
     }
-    if (stats.isDirectory()) return { path: name, kind: 'folder', mtimeNs: stats.mtimeNs }
-    if (stats.isFile()) return { path: name, kind: 'file', ...statOf(stats) }
+    const mode = modeOf(stats)
+    if (stats.isDirectory()) return { path: name, kind: 'folder', mode, mtimeNs: stats.mtimeNs }
+    if (stats.isFile()) return { path: name, kind: 'file', mode, ...statOf(stats) }
     throw new SourceError('refused', `${name}: neither a file nor a folder`)
   }
 
@@ -171,11 +187,12 @@ export class DirectorySource implements Source {
     }
   }
 
-  async list(): Promise<readonly SourceEntry[]> {
-    const rootEntry = await this.stat('')
-    if (rootEntry.kind !== 'folder') throw new SourceError('io', `${this.root} is no folder`)
-    const found: SourceEntry[] = [rootEntry]
-    let level: Place[] = [{ path: '', reals: [this.root] }]
+  async list(folder: string): Promise<readonly SourceEntry[]> {
+    const top = await this.stat(folder)
+    if (top.kind !== 'folder') throw new SourceError('gone', `${folder} is no folder`)
+    const found: SourceEntry[] = [top]
+    const real = await this.#within(folder, fs.realpath(this.localPath(folder)))
+    let level: Place[] = [{ path: folder, reals: realsTo(this.root, real) }]
     for (let depth = 0; level.length > 0 && depth < DEPTH_MAX; depth += 1) {
       const next: Place[] = []
       for (const place of level) {
@@ -215,11 +232,13 @@ export class DirectorySource implements Source {
     try {
       const link = await this.#within(below, fs.lstat(full, { bigint: true }))
       if (link.isFile()) {
-        return { entry: { path: below, kind: 'file', ...statOf(link) }, inside: null }
+        const entry = { path: below, kind: 'file', mode: modeOf(link), ...statOf(link) } as const
+        return { entry, inside: null }
       }
       if (link.isDirectory()) {
         const reals = [...place.reals, `${place.reals.at(-1)}/${name}`]
-        const entry = { path: below, kind: 'folder', mtimeNs: link.mtimeNs } as const
+        const mode = modeOf(link)
+        const entry = { path: below, kind: 'folder', mode, mtimeNs: link.mtimeNs } as const
         return { entry, inside: { path: below, reals } }
       }
       if (!link.isSymbolicLink()) return null
@@ -235,9 +254,4 @@ export class DirectorySource implements Source {
       throw fault
     }
   }
-}
-
-/** Whether an entry is a file, for filters. */
-export function isFile(entry: SourceEntry): entry is SourceFile {
-  return entry.kind === 'file'
 }

@@ -124,6 +124,8 @@ export class FolderFront implements Front {
 
   fail(): void {}
 
+  refresh(): void {}
+
   /**
    * The memory is given back and the name leads to the source, until the file is loaded anew or the
    * tree says that it is gone. Who reads a file of a plain folder cannot be known; whoever does

@@ -2,35 +2,18 @@
  * `--mode tmpfs` for one entry: the folder, the member behind it, and the record of what was put
  * there. Everything is loaded at start, since nobody can be waited for in a plain folder.
  */
-import type { Log } from '../observe/log.ts'
-import type { CacheEntry } from './config.ts'
 import { DirectorySource } from './directory_source.ts'
 import { clearLeftovers, FolderFront } from './folder_front.ts'
-import type { Listening } from './listening.ts'
-import { Member } from './member.ts'
+import { type Mount, type MountOptions, memberOf } from './mount.ts'
 import { isMemory } from './mount_point.ts'
-import type { ChunkMover } from './mover.ts'
 import { readRunFile, removeRunFile, writeRunFile } from './run_file.ts'
 import { folderStore } from './store.ts'
 
-export interface FolderMountOptions {
-  readonly entry: CacheEntry
-  readonly capacityBytes: number
-  readonly listening: Listening
-  readonly mover: ChunkMover
-  readonly runFolder: string
-  readonly log: Log
-  readonly now: () => number
-}
+/** Milliseconds between two looks at the source at least, whatever was configured. */
+const SCAN_MS_MIN = 250
 
-export interface FolderMount {
-  readonly member: Member
-  start(): Promise<void>
-  close(): Promise<void>
-}
-
-export function folderMount(options: FolderMountOptions): FolderMount {
-  const { entry, runFolder, log, listening } = options
+export function folderMount(options: MountOptions): Mount {
+  const { entry, runFolder, log } = options
   const { accelerated } = entry
   const left = readRunFile(runFolder, accelerated)?.names ?? []
   clearLeftovers(accelerated, left)
@@ -42,33 +25,14 @@ export function folderMount(options: FolderMountOptions): FolderMount {
   }
   const source = new DirectorySource({ root: entry.path, extraRoots: entry.extra_roots })
   const front = new FolderFront(accelerated, source)
-  const member = new Member({
-    caches: [
-      {
-        source,
-        sourceId: entry.sourceId,
-        makeFront: () => front,
-        isPreloaded: () => true,
-        pins: entry.pins,
-        // Nobody tells when a file is looked up, so the whole source is compared that often.
-        scanMs: Math.max(MIN_SCAN_MS, Math.min(entry.scan, entry.revalidate)),
-      },
-    ],
-    capacityBytes: options.capacityBytes,
-    configuredBytes: entry.capacity,
+  const member = memberOf(options, {
+    source,
     store: folderStore(front.hidden),
-    mover: options.mover,
-    listen: listening.listen,
-    token: listening.token,
-    warmup: entry.cacheroot_service ?? null,
-    peers: entry.peers,
-    isRegistry: false,
-    streams: entry.streams,
-    openMsMax: entry.open_timeout,
     restarts: 0,
-    log,
-    now: options.now,
-    random: Math.random,
+    makeFront: () => front,
+    isPreloaded: () => true,
+    // Nobody tells when a file is looked up, so the whole source is compared that often.
+    scanMs: Math.max(SCAN_MS_MIN, Math.min(entry.scan, entry.revalidate)),
   })
   const record = (): void => {
     const names = [...member.caches].flatMap(cache =>
@@ -78,6 +42,8 @@ export function folderMount(options: FolderMountOptions): FolderMount {
   }
   return {
     member,
+    mode: front.mode,
+    reason: options.reason,
     start: async () => {
       writeRunFile(runFolder, { pid: process.pid, accelerated, names: left })
       await member.start()
@@ -92,6 +58,3 @@ export function folderMount(options: FolderMountOptions): FolderMount {
     },
   }
 }
-
-/** Milliseconds between two looks at the source at least, whatever was configured. */
-const MIN_SCAN_MS = 250

@@ -19,6 +19,8 @@ export interface Front {
   fail(slot: Slot, message: string): void
   /** Ends a published file and closes its descriptor; forced: its version is gone anyway. */
   evict(slot: Slot, isForced: boolean): 'evicted' | 'busy'
+  /** Takes over what is known of recent opens, before somebody is chosen to go. */
+  refresh(slots: Iterable<Slot>): void
 }
 
 /** Closes the descriptor that a slot owns. */
@@ -35,6 +37,7 @@ export function noFront(): Front {
     publish: () => {},
     bypass: async () => {},
     fail: () => {},
+    refresh: () => {},
     evict: slot => {
       closeSlot(slot)
       return 'evicted'

@@ -36,7 +36,7 @@ export interface MemberCache {
   readonly sourceId: string
   readonly makeFront: (cache: () => ModelCache) => Front
   /** Whether a file is loaded at start, and when it appears later. */
-  readonly isPreloaded: (path: string) => boolean
+  readonly isPreloaded: (path: string, size: number) => boolean
   readonly pins: readonly string[]
   readonly scanMs: number
 }
@@ -111,6 +111,9 @@ export class Member {
       capacityBytes: options.capacityBytes,
       now,
       ...(options.loadMs === undefined ? {} : { loadMs: options.loadMs }),
+      refresh: () => {
+        for (const cache of this.caches) cache.front.refresh(cache.slots())
+      },
       drainingBytes: accounted => Math.max(0, (store.usedBytes() ?? accounted) - accounted),
     })
     this.peers = new Peers({
@@ -322,7 +325,7 @@ export class Member {
   async #load(cache: ModelCache, at: number): Promise<void> {
     const { isPreloaded } = this.options.caches[at]!
     const slots = [...cache.slots()].filter(
-      slot => slot.state === 'absent' && isPreloaded(slot.file.path),
+      slot => slot.state === 'absent' && isPreloaded(slot.file.path, slot.file.size),
     )
     slots.sort((a, b) => (loadKey(a) < loadKey(b) ? -1 : 1))
     const plain = slots.filter(slot => !isIndex(slot.file.path))
@@ -341,7 +344,7 @@ export class Member {
     let hereBytes = 0
     this.caches.forEach((cache, at) => {
       for (const slot of cache.slots()) {
-        if (!this.options.caches[at]!.isPreloaded(slot.file.path)) continue
+        if (!this.options.caches[at]!.isPreloaded(slot.file.path, slot.file.size)) continue
         if (slot.state === 'bypassed') continue
         wantedBytes += slot.file.size
         hereBytes += slot.residentBytes

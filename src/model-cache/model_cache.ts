@@ -143,15 +143,22 @@ export class ModelCache {
   #dispose(slot: Slot, isForced: boolean, reason: EvictionReason): 'evicted' | 'busy' {
     const { shelf, store, residents, hooks } = this.#options
     const { fileId, generation } = slot.file
-    if (!isForced && shelf.isInUse(fileId)) return 'busy'
+    const isSending = shelf.isInUse(fileId)
+    if (!isForced && isSending) return 'busy'
+    if (isSending) {
+      // Its descriptor must not be closed under the hands of the sender.
+      void shelf.drop(fileId, generation).then(() => this.#dispose(slot, true, reason))
+      return 'evicted'
+    }
     if (this.#front.evict(slot, isForced) === 'busy') return 'busy'
     void shelf.drop(fileId, generation)
     slot.fd = null
     store.unlink(slot.storeName)
     forgetSidecar(store, slot.storeName)
     residents.release(slot)
-    slot.state = 'absent'
+    if (slot.state === 'resident') slot.state = 'absent'
     slot.map = null
+    slot.tierBytes = null
     hooks.onEvicted(reason)
     return 'evicted'
   }
@@ -219,7 +226,7 @@ export class ModelCache {
         break
       }
       if (end.kind === 'full') {
-        await this.#bypass(slot)
+        await this.#full(wish)
         break
       }
       slot.error = end.kind === 'cancelled' ? 'cancelled' : end.message
@@ -243,7 +250,13 @@ export class ModelCache {
     this.#settle(slot, { kind: 'failed', message })
   }
 
-  async #bypass(slot: Slot): Promise<void> {
+  /** There is no room. Whoever only wished for it in advance goes without. */
+  async #full({ slot, urgency }: Wish): Promise<void> {
+    const isAwaited = urgency === 'open' || this.#front.mode === 'tmpfs'
+    if (!isAwaited) {
+      this.#settle(slot, { kind: 'bypassed', slot })
+      return
+    }
     slot.state = 'bypassed'
     this.#options.hooks.onBypass(slot)
     await this.#front.bypass(slot)

@@ -47,7 +47,7 @@ function mountOn(accelerated: string): MountFact | null {
 }
 
 /** The path with its folders resolved, without touching what is mounted on it. */
-function resolvedPath(accelerated: string): string {
+export function resolvedPath(accelerated: string): string {
   const { dir, base } = path.parse(accelerated)
   try {
     const parent = path.join(realpathSync(dir), base)

@@ -39,6 +39,8 @@ export interface ResidentsOptions {
   readonly loadMs?: number
   /** Bytes of the store that no slot answers for any more. */
   readonly drainingBytes?: (accountedBytes: number) => number
+  /** Brings the times of last use up to date. */
+  readonly refresh?: () => void
 }
 
 export class Residents {
@@ -106,6 +108,7 @@ export class Residents {
 
   /** Who may go for a file of that model, longest unused first. */
   #victims(model: string | null): Resident[] {
+    this.#options.refresh?.()
     const now = this.#options.now()
     const isSameLoad = (resident: Resident): boolean =>
       resident.model === model && now - resident.slot.usedMs < this.#loadMs

@@ -7,7 +7,7 @@
  * Only files that were complete have one; a file without is removed at the next start. The bytes
  * are hashed again before they are shown, so a sidecar can be wrong and do no harm.
  */
-import { closeSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
 import type { Log } from '../observe/log.ts'
@@ -16,9 +16,7 @@ import { DIGEST_BYTES } from './digest.ts'
 import type { ModelCache } from './model_cache.ts'
 import type { ChunkMover } from './mover.ts'
 import { type Slot, versionKeyOf } from './slot.ts'
-import type { Store } from './store.ts'
-
-const SUFFIX = '.meta'
+import { NOTE_SUFFIX, type Store } from './store.ts'
 
 /** Chunks of one file hashed at once when it is taken over. */
 const HASHES_MAX = 4
@@ -31,24 +29,23 @@ const sidecarSchema = z.object({
 })
 
 export function writeSidecar(store: Store, slot: Slot): void {
-  // A plain folder is not taken over: its files have left it by rename.
-  if (store.kind === 'folder' || slot.map === null) return
+  if (slot.map === null) return
   const text = JSON.stringify({
     path: slot.file.path,
     version: versionKeyOf(slot.file),
     size: slot.file.size,
     digests: slot.map.digests.toString('base64'),
   })
-  writeFileSync(path.join(store.folder, slot.storeName + SUFFIX), text)
+  store.note(slot.storeName + NOTE_SUFFIX, text)
 }
 
 export function forgetSidecar(store: Store, name: string): void {
-  if (store.kind === 'private') rmSync(path.join(store.folder, name + SUFFIX), { force: true })
+  store.note(name + NOTE_SUFFIX, null)
 }
 
 function readSidecar(store: Store, name: string): z.output<typeof sidecarSchema> | null {
   try {
-    const text = readFileSync(path.join(store.folder, name + SUFFIX), 'utf8')
+    const text = readFileSync(path.join(store.folder, name + NOTE_SUFFIX), 'utf8')
     const parsed = sidecarSchema.safeParse(JSON.parse(text))
     return parsed.success ? parsed.data : null
   } catch {
@@ -111,7 +108,7 @@ export async function adoptStore(
 ): Promise<number> {
   let adopted = 0
   for (const name of readdirSync(store.folder)) {
-    if (name.endsWith(SUFFIX) || name.startsWith('.')) continue
+    if (name.endsWith(NOTE_SUFFIX) || name.startsWith('.')) continue
     const left = ownerOf(caches, store, name)
     if (left !== null) {
       const { cache, slot, digests } = left

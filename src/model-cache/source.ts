@@ -35,6 +35,8 @@ export interface SourceStat {
 }
 
 export interface SourceFile extends SourceStat {
+  /** Permission bits. */
+  readonly mode: number
   /** Path below the source, with "/" and no leading one. */
   readonly path: string
   readonly kind: 'file'
@@ -43,6 +45,7 @@ export interface SourceFile extends SourceStat {
 export interface SourceFolder {
   readonly path: string
   readonly kind: 'folder'
+  readonly mode: number
   readonly mtimeNs: bigint
 }
 
@@ -55,8 +58,8 @@ export interface SourceHandle {
 }
 
 export interface Source {
-  /** Every entry below the root, folders before what lies in them; throws SourceError. */
-  list(): Promise<readonly SourceEntry[]>
+  /** A folder and every entry below it, folders before what lies in them; throws SourceError. */
+  list(folder: string): Promise<readonly SourceEntry[]>
   /** One entry by its path; throws SourceError `gone` or `refused`. */
   stat(path: string): Promise<SourceEntry>
   open(path: string): Promise<SourceHandle>

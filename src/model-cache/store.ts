@@ -15,11 +15,25 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
   rmSync,
   statfsSync,
+  statSync,
+  writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
 import { createStoreFile, sealStoreFile, unlinkStoreFile } from '../native/model_chunks.ts'
+
+const PAGE_BYTES = 4096
+
+/** What `st_blocks` counts in. */
+const BLOCK_BYTES = 512
+
+/** How the names of notes end. */
+export const NOTE_SUFFIX = '.meta'
+
+/** The native side's table of what the kernel was told, in every store of a FUSE mount. */
+const HAND_OVER_NAME = '.hand_over'
 
 export interface Store {
   readonly kind: 'private' | 'folder'
@@ -30,6 +44,8 @@ export interface Store {
   /** Ends writing: closes the descriptor and gives a read-only one. */
   seal(name: string, fd: number): number
   unlink(name: string): void
+  /** A small text beside a file, or null to take it away. */
+  note(name: string, text: string | null): void
   /** Bytes that the file system counts as used, with those that only readers hold; null: shared. */
   usedBytes(): number | null
 }
@@ -53,6 +69,8 @@ export function folderStore(folder: string): Store {
       return openSync(at(name), constants.O_RDONLY | constants.O_NOFOLLOW)
     },
     unlink: name => rmSync(at(name), { force: true }),
+    // A plain folder is not taken over by the next daemon: its files have left it by rename.
+    note: () => {},
     usedBytes: () => null,
   }
 }
@@ -60,6 +78,22 @@ export function folderStore(folder: string): Store {
 /** The tmpfs without a path that `folderFd` is the root of. */
 export function privateStore(folderFd: number): Store {
   const folder = `/proc/self/fd/${folderFd}/`
+  const used = (): number => {
+    const { blocks, bfree, bsize } = statfsSync(folder)
+    return (blocks - bfree) * bsize
+  }
+  // Pages of notes and of the native side's table are no files' pages.
+  const noteBytes = new Map<string, number>()
+  let ownBytes = 0
+  const blocksOf = (name: string): number => {
+    const { blocks = 0 } = statSync(folder + name, { throwIfNoEntry: false }) ?? {}
+    return blocks * BLOCK_BYTES
+  }
+  for (const name of readdirSync(folder)) {
+    if (!name.endsWith(NOTE_SUFFIX)) continue
+    noteBytes.set(name, blocksOf(name))
+    ownBytes += blocksOf(name)
+  }
   return {
     kind: 'private',
     folder,
@@ -69,9 +103,18 @@ export function privateStore(folderFd: number): Store {
       return sealStoreFile(folderFd, name)
     },
     unlink: name => unlinkStoreFile(folderFd, name),
-    usedBytes: () => {
-      const { blocks, bfree, bsize } = statfsSync(folder)
-      return (blocks - bfree) * bsize
+    note: (name, text) => {
+      ownBytes -= noteBytes.get(name) ?? 0
+      noteBytes.delete(name)
+      if (text === null) {
+        rmSync(folder + name, { force: true })
+        return
+      }
+      writeFileSync(folder + name, text)
+      const bytes = Math.ceil(Buffer.byteLength(text) / PAGE_BYTES) * PAGE_BYTES
+      noteBytes.set(name, bytes)
+      ownBytes += bytes
     },
+    usedBytes: () => Math.max(0, used() - ownBytes - blocksOf(HAND_OVER_NAME)),
   }
 }

@@ -121,8 +121,15 @@ export class Tree {
   }
 
   async #scan(): Promise<void> {
+    const changes = await this.#scanBelow('')
+    this.#scans += 1
+    if (changes.length > 0) this.#options.onChange(changes)
+  }
+
+  /** Compares a folder and everything below it with the source. */
+  async #scanBelow(folder: string): Promise<TreeChange[]> {
     const startedMs = this.#options.now()
-    const found = await this.#options.source.list()
+    const found = await this.#options.source.list(folder)
     const changes: TreeChange[] = []
     const seen = new Set<string>()
     for (const entry of found) {
@@ -133,12 +140,13 @@ export class Tree {
       if (change !== null) changes.push(change)
     }
     for (const path of this.#entries.keys()) {
-      if (seen.has(path) || (this.#checkedMs.get(path) ?? -1) > startedMs) continue
+      const isBelow = folder === '' || path === folder || path.startsWith(`${folder}/`)
+      if (!isBelow || seen.has(path)) continue
+      if ((this.#checkedMs.get(path) ?? -1) > startedMs) continue
       const change = this.#put(path, null)
       if (change !== null) changes.push(change)
     }
-    this.#scans += 1
-    if (changes.length > 0) this.#options.onChange(changes)
+    return changes
   }
 
   /**
@@ -158,16 +166,35 @@ export class Tree {
   }
 
   async #check(path: string, known: TreeEntry | null): Promise<TreeEntry | null> {
-    let found: SourceEntry | null
+    let changes: TreeChange[] = []
     try {
-      found = await this.#options.source.stat(path)
+      changes = await this.#look(path, known)
     } catch (error) {
       if (!(error instanceof SourceError)) throw error
       if (error.fault !== 'gone' && error.fault !== 'refused') return known
-      found = null
+      changes = this.#removeBelow(path)
+    }
+    if (changes.length > 0) this.#options.onChange(changes)
+    return this.#entries.get(path) ?? null
+  }
+
+  /** A folder whose time has changed has other names in it: what is below is listed anew. */
+  async #look(path: string, known: TreeEntry | null): Promise<TreeChange[]> {
+    const found = await this.#options.source.stat(path)
+    if (found.kind === 'folder' && !isUnchanged(known ?? undefined, found)) {
+      return this.#scanBelow(path)
     }
     const change = this.#put(path, found)
-    if (change !== null) this.#options.onChange([change])
-    return this.#entries.get(path) ?? null
+    return change === null ? [] : [change]
+  }
+
+  #removeBelow(path: string): TreeChange[] {
+    const changes: TreeChange[] = []
+    for (const name of this.#entries.keys()) {
+      if (name !== path && !name.startsWith(`${path}/`)) continue
+      const change = this.#put(name, null)
+      if (change !== null) changes.push(change)
+    }
+    return changes
   }
 }

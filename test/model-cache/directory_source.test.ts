@@ -20,7 +20,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 async function names(source: DirectorySource): Promise<string[]> {
-  return (await source.list()).map(entry => `${entry.kind} ${entry.path}`).toSorted()
+  return (await source.list('')).map(entry => `${entry.kind} ${entry.path}`).toSorted()
 }
 
 async function faultOf(work: Promise<unknown>): Promise<string> {

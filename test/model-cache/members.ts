@@ -70,7 +70,7 @@ export class Site {
   #source(): Source {
     const plain = new DirectorySource({ root: this.root })
     return {
-      list: () => plain.list(),
+      list: below => plain.list(below),
       stat: name => plain.stat(name),
       localPath: name => plain.localPath(name),
       open: async name => {

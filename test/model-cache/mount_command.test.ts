@@ -1,11 +1,10 @@
 /** `warmpath mount --mode tmpfs`, `warmup` and `cache` as processes, on the built command line. */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -13,79 +12,19 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { until, Workplace } from './workplace.ts'
 
 const MIB = 2 ** 20
-let folder = ''
-let source = ''
-let fast = ''
-let running: ChildProcess[] = []
+let place = new Workplace()
+let { folder, source, fast } = place
 
 beforeEach(() => {
-  folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-mount-'))
-  source = path.join(folder, 'source')
-  fast = path.join(folder, 'fast')
-  mkdirSync(source)
-  mkdirSync(fast)
-  running = []
+  place = new Workplace()
+  ;({ folder, source, fast } = place)
 })
-
-afterEach(async () => {
-  await Promise.all(running.map(child => stop(child, 'SIGKILL')))
-  rmSync(folder, { recursive: true, force: true })
-})
-
-function environment(): NodeJS.ProcessEnv {
-  return { PATH: process.env.PATH ?? '', WARMPATH_RUN_DIR: path.join(folder, 'run') }
-}
-
-function write(name: string, bytes: Buffer | string): void {
-  const file = path.join(source, name)
-  mkdirSync(path.dirname(file), { recursive: true })
-  writeFileSync(file, bytes)
-}
-
-function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(child.exitCode)
-  const ended = new Promise<number | null>(resolve => child.once('exit', resolve))
-  child.kill(signal)
-  return ended
-}
-
-/** Starts a command and waits for the line that says ready. */
-function start(...args: string[]): Promise<{ child: ChildProcess; line: string }> {
-  const child = spawn(process.execPath, ['dist/cli.js', ...args], { env: environment() })
-  running.push(child)
-  return new Promise((resolve, reject) => {
-    let out = ''
-    let errors = ''
-    child.stderr.on('data', part => {
-      errors += String(part)
-    })
-    child.stdout.on('data', part => {
-      out += String(part)
-      if (out.includes('\n')) resolve({ child, line: out.trim() })
-    })
-    child.once('exit', code => reject(new Error(`exit ${code}: ${errors}`)))
-  })
-}
-
-interface Run {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-function warmpath(...args: string[]): Promise<Run> {
-  return new Promise(resolve => {
-    const env = environment()
-    execFile(process.execPath, ['dist/cli.js', ...args], { env }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
-    })
-  })
-}
+afterEach(() => place.close())
 
 /** Every path below a folder with kind, size, bits of permission for others, and whole seconds. */
 function listing(root: string): string[] {
@@ -97,19 +36,14 @@ function listing(root: string): string[] {
   })
 }
 
-/** Resolves when the condition holds; asked again after every change in the folder. */
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise(resolve => setImmediate(resolve))
-}
-
 describe('--mode tmpfs', () => {
   test('shows the same tree, stays in the foreground, and leaves nothing behind', async () => {
-    write('model/a.safetensors', randomBytes(9 * MIB))
-    write('model/config.json', '{}')
-    write('model/deep/öd d ńame\n', 'odd')
-    write('empty', '')
+    place.write('model/a.safetensors', randomBytes(9 * MIB))
+    place.write('model/config.json', '{}')
+    place.write('model/deep/öd d ńame\n', 'odd')
+    place.write('empty', '')
     utimesSync(path.join(source, 'empty'), 1_000_000, 1_000_000)
-    const { child, line } = await start(
+    const { child, line } = await place.start(
       'mount',
       source,
       fast,
@@ -122,27 +56,27 @@ describe('--mode tmpfs', () => {
     expect(listing(fast)).toEqual(listing(source))
     execFileSync('diff', ['-r', source, fast])
     expect(statSync(path.join(fast, 'model/config.json')).mode & 0o777).toBe(0o444)
-    expect(await stop(child, 'SIGTERM')).toBe(0)
+    expect(await place.stop(child, 'SIGTERM')).toBe(0)
     expect(readdirSync(fast)).toEqual([])
     expect(readdirSync(path.join(folder, 'run'))).toEqual([])
   })
 
   test('a file that does not fit leads to the source', async () => {
-    write('m/a', randomBytes(3 * MIB))
-    write('m/b', randomBytes(3 * MIB))
-    await start('mount', source, fast, '--capacity', '4MiB', '--mode', 'tmpfs')
+    place.write('m/a', randomBytes(3 * MIB))
+    place.write('m/b', randomBytes(3 * MIB))
+    await place.start('mount', source, fast, '--capacity', '4MiB', '--mode', 'tmpfs')
     const links = ['m/a', 'm/b'].filter(name => lstatSync(path.join(fast, name)).isSymbolicLink())
     expect(links).toHaveLength(1)
     execFileSync('diff', ['-r', source, fast])
   })
 
   test('changed, added and deleted files of the source follow', async () => {
-    write('m/a', 'one')
-    write('m/b', 'gone soon')
+    place.write('m/a', 'one')
+    place.write('m/b', 'gone soon')
     const words = ['--capacity', '1GiB', '--mode', 'tmpfs', '--revalidate', '250ms']
-    await start('mount', source, fast, ...words)
-    write('m/a', 'two, longer')
-    write('n/c', 'new')
+    await place.start('mount', source, fast, ...words)
+    place.write('m/a', 'two, longer')
+    place.write('n/c', 'new')
     rmSync(path.join(source, 'm/b'))
     const at = (name: string): string => path.join(fast, name)
     await until(() => existsSync(at('n/c')) && !existsSync(at('m/b')))
@@ -150,22 +84,30 @@ describe('--mode tmpfs', () => {
   })
 
   test('after a kill the next start clears what was left and goes on', async () => {
-    write('m/a', randomBytes(MIB))
+    place.write('m/a', randomBytes(MIB))
     const words = ['mount', source, fast, '--capacity', '1GiB', '--mode', 'tmpfs']
-    const { child } = await start(...words)
-    await stop(child, 'SIGKILL')
+    const { child } = await place.start(...words)
+    await place.stop(child, 'SIGKILL')
     expect(readdirSync(fast)).toEqual(['m'])
-    const { child: next } = await start(...words)
+    const { child: next } = await place.start(...words)
     execFileSync('diff', ['-r', source, fast])
-    expect(await stop(next, 'SIGTERM')).toBe(0)
+    expect(await place.stop(next, 'SIGTERM')).toBe(0)
     expect(readdirSync(fast)).toEqual([])
   })
 
   test('status names what is there, drop and warm change it', async () => {
-    write('m/a', randomBytes(MIB))
-    write('m/b', randomBytes(MIB))
-    const { child } = await start('mount', source, fast, '--capacity', '1GiB', '--mode', 'tmpfs')
-    const { stdout } = await warmpath('cache', 'status', fast, '--json')
+    place.write('m/a', randomBytes(MIB))
+    place.write('m/b', randomBytes(MIB))
+    const { child } = await place.start(
+      'mount',
+      source,
+      fast,
+      '--capacity',
+      '1GiB',
+      '--mode',
+      'tmpfs',
+    )
+    const { stdout } = await place.run('cache', 'status', fast, '--json')
     const status: unknown = JSON.parse(stdout)
     expect(status).toMatchObject({
       kind: 'mount',
@@ -173,13 +115,13 @@ describe('--mode tmpfs', () => {
       supervisor_pid: null,
       caches: [{ path: fast, source, mode: 'tmpfs', ready: true, used_bytes: 2 * MIB }],
     })
-    const table = await warmpath('cache', 'status')
+    const table = await place.run('cache', 'status')
     expect(table.stdout).toMatch(/m\/a +1\.0 MiB +resident +source 1\.0 MiB/)
-    expect((await warmpath('cache', 'drop', path.join(fast, 'm/a'))).stdout).toContain('dropped 1')
+    expect((await place.run('cache', 'drop', path.join(fast, 'm/a'))).stdout).toContain('dropped 1')
     expect(lstatSync(path.join(fast, 'm/a')).isSymbolicLink()).toBe(true)
-    expect((await warmpath('cache', 'warm', fast)).stdout).toContain('resident 2')
+    expect((await place.run('cache', 'warm', fast)).stdout).toContain('resident 2')
     expect(lstatSync(path.join(fast, 'm/a')).isSymbolicLink()).toBe(false)
-    const nothing = await warmpath('cache', 'drop', path.join(fast, 'nothing'))
+    const nothing = await place.run('cache', 'drop', path.join(fast, 'nothing'))
     expect([nothing.code, nothing.stderr]).toEqual([1, expect.stringContaining('nothing')])
   })
 })
@@ -199,41 +141,41 @@ describe('what is refused before anything is touched', () => {
     writeFileSync(path.join(folder, 'file'), '')
     writeFileSync(path.join(folder, 'full/a'), '')
     const words = paths().map(name => path.join(folder, name))
-    const run = await warmpath('mount', ...words, '--capacity', '1G', '--mode', 'tmpfs')
+    const run = await place.run('mount', ...words, '--capacity', '1G', '--mode', 'tmpfs')
     expect(run.stderr).toMatch(message)
     expect([run.code, run.stdout]).toEqual([1, ''])
     expect(readdirSync(path.join(folder, 'full'))).toEqual(['a'])
   })
 
   test('a capacity without a unit', async () => {
-    const run = await warmpath('mount', source, fast, '--capacity', '20')
+    const run = await place.run('mount', source, fast, '--capacity', '20')
     expect(run.stderr).toContain('write "20GiB" or "20G"')
     expect(run.code).toBe(1)
   })
 
   test('a path that is served already', async () => {
-    await start('mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs')
-    const run = await warmpath('mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs')
+    await place.start('mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs')
+    const run = await place.run('mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs')
     expect(run.stderr).toMatch(/is served by process \d+ already/)
   })
 })
 
 describe('warmup', () => {
   test('loads, serves a mount that names it, and ends cleanly', async () => {
-    write('m/a', randomBytes(9 * MIB))
+    place.write('m/a', randomBytes(9 * MIB))
     const words = ['--capacity', '1GiB', '--listen', '127.0.0.1:0']
-    const { child, line } = await start('warmup', source, ...words)
+    const { child, line } = await place.start('warmup', source, ...words)
     const url = /http:\/\/[\d.:]+/.exec(line)?.[0] ?? ''
     expect(line).toMatch(/^ready: http:.*, 1 of 1 files, 9\.0 MiB$/)
-    await start('mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs', '--warmup', url)
+    await place.start('mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs', '--warmup', url)
     execFileSync('diff', ['-r', source, fast])
-    const { stdout } = await warmpath('cache', 'status', fast, '--json')
+    const { stdout } = await place.run('cache', 'status', fast, '--json')
     expect(JSON.parse(stdout)).toMatchObject({
       caches: [{ bytes_by_tier: { warmup: 9 * MIB }, warmup_error: null }],
     })
     const resident: unknown = await (await fetch(`${url}/v1/resident`)).json()
     expect(resident).toMatchObject({ models: [{ model: 'm', is_resident: true, files: 1 }] })
     expect(await (await fetch(`${url}/metrics`)).text()).toContain('warmpath_model_cache_ready 1')
-    expect(await stop(child, 'SIGTERM')).toBe(0)
+    expect(await place.stop(child, 'SIGTERM')).toBe(0)
   })
 })

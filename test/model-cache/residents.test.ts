@@ -11,6 +11,7 @@ function slotOf(path: string, pages = 1): Slot {
   return new Slot({
     path,
     kind: 'file',
+    mode: 0o644,
     size: pages * PAGE,
     mtimeNs: 0n,
     ctimeNs: 0n,

@@ -1,0 +1,261 @@
+/**
+ * The FUSE front: the tree as native threads answer it, and what they ask of the cache.
+ *
+ *   open of an absent file ──► want(open) ──► publish | bypass | fail    the open is held meanwhile
+ *   lookup of an old entry ──► tree.check ──► swap if it changed ──► confirm
+ *
+ * When the first file of a model is opened, the rest of it is fetched too, in the order of names
+ * from there on, because loaders read shards one after the other.
+ *
+ * Opens of resident files never come here: the native side counts them, and every USE_MS, and
+ * before anything is evicted, the counts are taken over for recency and the hit rate. Files that
+ * were read past the cache for want of room are looked at again then.
+ */
+import { closeSync, openSync } from 'node:fs'
+import path from 'node:path'
+import {
+  type FrontMode,
+  type HandedMount,
+  ModelMount,
+  type TreeEntry,
+} from '../native/model_mount.ts'
+import type { Log } from '../observe/log.ts'
+import type { Front } from './front.ts'
+import type { CacheMetrics } from './metrics.ts'
+import type { ModelCache } from './model_cache.ts'
+import type { Residents } from './residents.ts'
+import { type Slot, versionKeyOf } from './slot.ts'
+import { isSame, type Source } from './source.ts'
+import type { TreeEntry as Entry, Tree } from './tree.ts'
+
+/** Milliseconds between two looks at what was opened. */
+export const USE_MS = 2_000
+
+export interface FuseFrontOptions {
+  readonly handed: HandedMount
+  readonly mode: FrontMode
+  readonly revalidateMs: number
+  readonly openMsMax: number
+  readonly source: Source
+  readonly cache: () => ModelCache
+  readonly log: Log
+  readonly now: () => number
+  readonly onEnded: (error: number) => void
+}
+
+/** What the front is given after it and its member were made. */
+export interface FuseSurroundings {
+  readonly residents: Residents
+  readonly metrics: CacheMetrics
+}
+
+const NANOSECONDS = 1_000_000_000n
+
+function nativeEntry(entry: Entry, parent: number): TreeEntry {
+  const isFile = entry.kind === 'file'
+  return {
+    parent,
+    name: entry.path === '' ? '' : path.posix.basename(entry.path),
+    isDirectory: !isFile,
+    mode: entry.mode,
+    size: isFile ? entry.size : 0,
+    mtimeSeconds: Number(entry.mtimeNs / NANOSECONDS),
+    mtimeNanoseconds: Number(entry.mtimeNs % NANOSECONDS),
+    generation: isFile ? versionKeyOf(entry) : '',
+  }
+}
+
+export class FuseFront implements Front {
+  readonly #options: FuseFrontOptions
+  readonly #mount: ModelMount
+  readonly #idOf = new Map<string, number>()
+  readonly #pathOf = new Map<number, string>()
+  /** Id of each version, also of those that have left the tree but not yet the memory. */
+  readonly #idOfSlot = new WeakMap<Slot, number>()
+  readonly #opensSeen = new WeakMap<Slot, number>()
+  #around: FuseSurroundings | null = null
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(options: FuseFrontOptions) {
+    this.#options = options
+    const { handed, mode, revalidateMs, openMsMax } = options
+    this.#mount = ModelMount.open({
+      handed,
+      mode,
+      revalidateMs,
+      openMsMax,
+      onOpenWanted: file => this.#openWanted(file),
+      onCheckWanted: file => void this.#checkWanted(file),
+      onEnded: options.onEnded,
+    })
+  }
+
+  get mode(): FrontMode {
+    return this.#mount.facts.mode
+  }
+
+  get reason(): string {
+    return this.#mount.facts.reason
+  }
+
+  /** Answers readers from now on. */
+  serve(around: FuseSurroundings): void {
+    this.#around = around
+    this.#mount.serve()
+    this.#mount.markReady()
+    this.#timer = setInterval(() => this.#look(), USE_MS)
+    this.#timer.unref()
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+  }
+
+  treeChanged(tree: Tree): void {
+    const entries = [...tree.entries()].toSorted((a, b) => (a.path < b.path ? -1 : 1))
+    const indexOf = new Map<string, number>()
+    const shown: Entry[] = []
+    const natives: TreeEntry[] = []
+    for (const entry of entries) {
+      const folder = path.posix.dirname(entry.path)
+      const parent = entry.path === '' ? 0 : indexOf.get(folder === '.' ? '' : folder)
+      // Its folder has just gone: the next look at the source takes it out too.
+      if (parent === undefined) continue
+      indexOf.set(entry.path, shown.length)
+      shown.push(entry)
+      natives.push(nativeEntry(entry, parent))
+    }
+    if (natives.length === 0) return
+    const ids = this.#mount.swapTree(natives)
+    this.#idOf.clear()
+    this.#pathOf.clear()
+    shown.forEach((entry, at) => {
+      const id = ids[at]!
+      this.#idOf.set(entry.path, id)
+      this.#pathOf.set(id, entry.path)
+      const slot = entry.kind === 'file' ? this.#options.cache().slot(entry.path) : null
+      if (slot !== null) this.#idOfSlot.set(slot, id)
+    })
+  }
+
+  #slotOf(file: number): Slot | null {
+    const name = this.#pathOf.get(file)
+    return name === undefined ? null : this.#options.cache().slot(name)
+  }
+
+  #openWanted(file: number): void {
+    const slot = this.#slotOf(file)
+    if (slot === null) {
+      this.#mount.fail(file, 'ESTALE')
+      return
+    }
+    this.#around?.metrics.opened('miss')
+    if (slot.state === 'bypassed') slot.state = 'absent'
+    void this.#options.cache().want(slot, 'open')
+    this.#prefetch(slot)
+  }
+
+  /** The other files of the model, those after the opened one first. */
+  #prefetch(opened: Slot): void {
+    const cache = this.#options.cache()
+    const siblings = [...cache.slots()].filter(
+      slot => slot.model === opened.model && slot.state === 'absent' && slot !== opened,
+    )
+    siblings.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
+    const isAfter = (slot: Slot): boolean => slot.file.path > opened.file.path
+    const order = [...siblings.filter(isAfter), ...siblings.filter(slot => !isAfter(slot))]
+    for (const slot of order) void cache.want(slot, 'prefetch')
+  }
+
+  async #checkWanted(file: number): Promise<void> {
+    const name = this.#pathOf.get(file)
+    if (name !== undefined) await this.#options.cache().tree.check(name, 0)
+    this.#mount.confirm(file)
+  }
+
+  publish(slot: Slot): void {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined || slot.fd === null) throw new Error(`${slot.file.path} has no id`)
+    this.#mount.publish(id, slot.fd)
+  }
+
+  async bypass(slot: Slot): Promise<void> {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined) return
+    try {
+      const handle = await this.#options.source.open(slot.file.path)
+      try {
+        if (!isSame(await handle.stat(), slot.file)) {
+          await this.#options.cache().tree.check(slot.file.path, 0)
+          this.#mount.fail(id, 'ESTALE')
+          return
+        }
+        // A plain descriptor of the same file: that of the handle is closed with it.
+        const fd = openSync(`/proc/self/fd/${handle.fd}`, 'r')
+        try {
+          this.#mount.bypass(id, fd)
+        } catch (error) {
+          closeSync(fd)
+          throw error
+        }
+        this.#around?.metrics.opened('bypass')
+      } finally {
+        await handle.close()
+      }
+    } catch (error) {
+      this.fail(slot, error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  fail(slot: Slot, message: string): void {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined) return
+    this.#around?.metrics.opened('error')
+    this.#options.log.error({ path: slot.file.path, error: message }, 'readers get EIO')
+    this.#mount.fail(id, 'EIO')
+  }
+
+  evict(slot: Slot, isForced: boolean): 'evicted' | 'busy' {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined) return 'evicted'
+    return this.#mount.evict(id, isForced)
+  }
+
+  refresh(slots: Iterable<Slot>): void {
+    for (const slot of slots) if (slot.state === 'resident') this.#takeUse(slot)
+  }
+
+  #takeUse(slot: Slot): void {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined) return
+    const { opens, opensTotal, usedAtMs } = this.#mount.use(id)
+    const seen = this.#opensSeen.get(slot) ?? 0
+    if (opensTotal > seen) {
+      this.#opensSeen.set(slot, opensTotal)
+      const metrics = this.#around?.metrics
+      for (let count = seen; count < opensTotal; count += 1) {
+        metrics?.opened('hit')
+        metrics?.tier('local', slot.file.size)
+      }
+    }
+    const usedMs = this.#options.now() - (Date.now() - usedAtMs)
+    if (opens > 0) slot.usedMs = this.#options.now()
+    else if (usedAtMs > 0) slot.usedMs = Math.max(slot.usedMs, usedMs)
+  }
+
+  /** Recency, hit rate and `df`, and whether files that did not fit would fit now. */
+  #look(): void {
+    if (this.#around === null) return
+    const { residents } = this.#around
+    this.refresh(this.#options.cache().slots())
+    this.#mount.setUsage(
+      residents.capacityBytes,
+      Math.min(residents.usedBytes, residents.capacityBytes),
+    )
+    for (const slot of this.#options.cache().slots()) {
+      if (slot.state !== 'bypassed') continue
+      if (residents.usedBytes + slot.cost > residents.capacityBytes) continue
+      if (this.evict(slot, false) === 'evicted') slot.state = 'absent'
+    }
+  }
+}
