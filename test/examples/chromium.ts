@@ -54,13 +54,14 @@ export class Page {
         '--window-size=900,700',
         `--user-data-dir=${folder}`,
       ],
-      { stdio: ['ignore', 'ignore', 'pipe'] },
+      { stdio: ['ignore', 'ignore', 'pipe'], detached: true },
     )
     const exited = new Promise<void>(resolve => child.once('exit', () => resolve()))
     const stop = async (): Promise<void> => {
-      child.kill('SIGKILL')
+      // Its own processes go with it, but not in the same moment.
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
       await exited
-      rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
+      rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
     }
     const address = await new Promise<string>((resolve, reject) => {
       createInterface({ input: child.stderr }).on('line', line => {

@@ -60,7 +60,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
 
   test('resume: from any connection, from any event, the same texts', async () => {
     const first = await open(RESPONSES)
-    first.ask(create('Say hello.', { 'warmpath:resume': true, max_output_tokens: 60 }))
+    first.ask(create('Say hello.', { 'warmpath:resume': true, max_output_tokens: 600 }))
     await until(() => first.texts.length > 5, 'the stream')
     const id = idOf(first.messages[0])
     first.ws.terminate()
@@ -96,7 +96,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('resume: chat, opened as resumable, and one that was asked over HTTP', async () => {
     const first = await open(CHAT)
     const messages = [{ role: 'user', content: 'Say hello.' }]
-    const body = { model: 'sim', messages, max_tokens: 40, min_tokens: 40 }
+    const body = { model: 'sim', messages, max_tokens: 400, min_tokens: 400 }
     first.ask({ ...body, 'warmpath:resume': true })
     const made = await first.until(({ type }) => type === 'warmpath:created', 'the id')
     await until(() => first.texts.length > 6, 'the stream')
@@ -255,7 +255,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('identical deterministic requests share one, also over both transports', async () => {
     const client = await open(CHAT)
     const messages = [{ role: 'user', content: `shared ${Date.now()}` }]
-    const body = { model: 'sim', messages, max_tokens: 30, min_tokens: 30, temperature: 0 }
+    const body = { model: 'sim', messages, max_tokens: 300, min_tokens: 300, temperature: 0 }
     const before = node.requests.length
     client.ask({ ...body, stream_id: 'a' })
     await until(() => client.lane('a').length > 1, 'the first')

@@ -1,0 +1,233 @@
+/**
+ * Frames that a well-behaved client does not send, and clients that do not read: what is malformed
+ * ends its connection within a second, what is too much ends with a code, and memory stays bounded
+ * throughout. Raw sockets, with one gateway thread and with two.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { StandInNode } from '../nodes/stand_in_node.ts'
+import type { Gateway } from './gateway.ts'
+import { healthy, metric, startGateway, until } from './gateway.ts'
+import { openSocket } from './socket_client.ts'
+
+const CHAT = '/v1/chat/completions'
+const MIB = 2 ** 20
+const TEXT = 1
+const BINARY = 2
+const PING = 9
+const FIN = 0x80
+/** A stream of 120 MB, in events of 60 KB. */
+const FLOOD_EVENTS = 2000
+const FLOOD_EVENT_BYTES = 60_000
+/** What the process may grow by in a test here; a fault would cost hundreds of megabytes. */
+const GROWTH_BYTES_MAX = 120 * MIB
+
+/** A client frame with a mask of zeros. */
+function frame(first: number, payload: Buffer, isMasked = true): Buffer {
+  const size = payload.length
+  const mask = isMasked ? 0x80 : 0
+  let head: Buffer
+  if (size < 126) head = Buffer.from([first, mask | size])
+  else if (size <= 0xffff) head = Buffer.from([first, mask | 126, size >> 8, size & 0xff])
+  else {
+    head = Buffer.alloc(10)
+    head[0] = first
+    head[1] = mask | 127
+    head.writeBigUInt64BE(BigInt(size), 2)
+  }
+  return Buffer.concat([head, Buffer.alloc(isMasked ? 4 : 0), payload])
+}
+
+/** A raw WebSocket; what the server says is kept, and whether it has ended. */
+class RawSocket {
+  readonly socket: Socket
+  received = Buffer.alloc(0)
+  endedMs = 0
+
+  constructor(socket: Socket) {
+    this.socket = socket
+    socket.on('data', data => {
+      this.received = Buffer.concat([this.received, data])
+    })
+    socket.on('error', () => {})
+    for (const name of ['end', 'close']) {
+      socket.on(name, () => {
+        this.endedMs ||= performance.now()
+      })
+    }
+  }
+
+  static async open(origin: string): Promise<RawSocket> {
+    const url = new URL(origin)
+    const raw = new RawSocket(connect({ host: url.hostname, port: Number(url.port) }))
+    raw.socket.write(
+      `GET ${CHAT} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: d2FybXBhdGggYmVuY2ggIQ==\r\n\r\n',
+    )
+    await until(() => raw.received.includes('\r\n\r\n'), 'the handshake')
+    expect(raw.received.toString('latin1')).toMatch(/^HTTP\/1.1 101/)
+    raw.received = Buffer.alloc(0)
+    return raw
+  }
+
+  /** Code of the close frame that came last; null when there was none. */
+  get closeCode(): number | null {
+    const at = this.received.lastIndexOf(0x88)
+    return at === -1 ? null : this.received.readUInt16BE(at + 2)
+  }
+}
+
+function ask(content: string): Buffer {
+  const messages = [{ role: 'user', content }]
+  return Buffer.from(JSON.stringify({ model: 'm', messages }))
+}
+
+function rssOf({ pid }: Gateway): number {
+  const text = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1]) * 1024
+}
+
+describe.each([1, 2])('with %i gateway threads', threads => {
+  const node = new StandInNode()
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-frames-'))
+  let gateway: Gateway
+
+  beforeAll(async () => {
+    await node.listen()
+    const file = path.join(folder, 'warmpath.yaml')
+    const settings = 'websocket:\n  idle_ms: 8s\n  ping_ms: 60s\n  blocked_ms: 2s\n'
+    writeFileSync(file, `nodes:\n  - url: ${node.url}\n${settings}`)
+    gateway = await startGateway([], ['--config', file, '--threads', String(threads)])
+    await healthy(gateway, 1)
+    node.onData = (request, response) => {
+      let body = ''
+      request.on('data', part => {
+        body += String(part)
+      })
+      request.on('end', () => {
+        response.setHeader('content-type', 'text/event-stream')
+        const big = 'x'.repeat(body.includes('"flood"') ? FLOOD_EVENT_BYTES : 10)
+        const count = body.includes('"flood"') ? FLOOD_EVENTS : 2
+        const write = (i: number): void => {
+          for (; i < count; i++) {
+            const isTaken = response.write(`data: {"i":${i},"text":"${big}"}\n\n`)
+            if (isTaken) continue
+            response.once('drain', () => write(i + 1))
+            return
+          }
+          response.end('data: [DONE]\n\n')
+        }
+        write(0)
+      })
+    }
+  })
+
+  afterAll(async () => {
+    expect(await gateway.stop()).toBe(0)
+    await node.kill()
+    rmSync(folder, { recursive: true })
+  })
+
+  test('a message in fragments, with a ping between them, is one message', async () => {
+    const raw = await RawSocket.open(gateway.url)
+    const body = ask('hello')
+    raw.socket.write(frame(TEXT, body.subarray(0, 5)))
+    raw.socket.write(frame(FIN | PING, Buffer.from('alive')))
+    for (let at = 5; at < body.length; at++) {
+      const isLast = at + 1 === body.length
+      raw.socket.write(frame(isLast ? FIN : 0, body.subarray(at, at + 1)))
+    }
+    await until(() => raw.received.includes('[DONE]'), 'the answer')
+    expect(raw.received.includes('alive')).toBe(true)
+    raw.socket.destroy()
+  })
+
+  test.each([
+    ['a reserved opcode', frame(FIN | 3, Buffer.from('x'))],
+    ['text that is not UTF-8', frame(FIN | TEXT, Buffer.from([0xc0, 0xaf]))],
+    ['a fragment without a beginning', frame(FIN, Buffer.from('x'))],
+    ['a ping that is too long', frame(FIN | PING, Buffer.alloc(126))],
+    ['reserved bits', frame(FIN | 0x40 | TEXT, Buffer.from('{}'))],
+  ])('%s ends the connection within a second', async (_, bytes) => {
+    const raw = await RawSocket.open(gateway.url)
+    const sent = performance.now()
+    raw.socket.write(bytes)
+    await until(() => raw.endedMs > 0, 'the end')
+    expect(raw.endedMs - sent).toBeLessThan(1000)
+    raw.socket.destroy()
+  })
+
+  test('16 MiB pass, 17 MiB end with 1009 and a close frame', async () => {
+    const client = await openSocket(gateway.url + CHAT)
+    const room = 16 * MIB - ask('').length
+    client.ws.send(ask('y'.repeat(room)).toString('utf8'))
+    await client.ended(null)
+    client.ws.send('y'.repeat(17 * MIB))
+    expect(await client.closed).toMatchObject({ code: 1009 })
+  })
+
+  test('a frame without a mask reaches no handler, and its socket ends as idle', async () => {
+    const before = node.requests.length
+    const raw = await RawSocket.open(gateway.url)
+    raw.socket.write(frame(FIN | TEXT, ask('unmasked'), false))
+    await until(() => raw.endedMs > 0, 'the end', 25_000)
+    expect(node.requests.slice(before).filter(one => one.includes(CHAT))).toEqual([])
+    raw.socket.destroy()
+  })
+
+  test('a client that closes its side is gone', async () => {
+    const raw = await RawSocket.open(gateway.url)
+    await until(async () => (await metric(gateway, 'warmpath_websockets')) > 0, 'the socket')
+    raw.socket.end()
+    await until(() => raw.endedMs > 0, 'the end')
+    await until(async () => (await metric(gateway, 'warmpath_websockets')) === 0, 'none open')
+  })
+
+  test('pings, bad frames and floods that nobody reads are bounded and ended', async () => {
+    const before = rssOf(gateway)
+    const ping = frame(FIN | PING, Buffer.alloc(120))
+    const bad = frame(FIN | BINARY, Buffer.from('x'))
+    for (const one of [ping, bad]) {
+      const raw = await RawSocket.open(gateway.url)
+      raw.socket.pause()
+      const many = Buffer.concat(Array.from({ length: 2000 }, () => one))
+      const closes = 'warmpath_websocket_closes_total{reason="overload"}'
+      const closed = await metric(gateway, closes)
+      const flood = (): void => {
+        while (!raw.socket.destroyed && raw.socket.write(many)) continue
+      }
+      raw.socket.on('drain', flood)
+      flood()
+      await until(async () => (await metric(gateway, closes)) > closed, 'the end of the flood')
+      raw.socket.destroy()
+    }
+    const reader = await RawSocket.open(gateway.url)
+    reader.socket.pause()
+    reader.socket.write(frame(FIN | TEXT, ask('flood')))
+    const slow = 'warmpath_websocket_closes_total{reason="overload"}'
+    const closed = await metric(gateway, slow)
+    await until(async () => (await metric(gateway, slow)) > closed, 'the blocked socket')
+    expect(rssOf(gateway) - before).toBeLessThan(GROWTH_BYTES_MAX)
+    reader.socket.destroy()
+  })
+
+  test('a lane with a backlog does not hold up the others', async () => {
+    const client = await openSocket(gateway.url + CHAT)
+    // The backlog: 120 MB that the client is slow to take.
+    client.ask({ model: 'm', messages: [{ role: 'user', content: 'flood' }], stream_id: 'big' })
+    await until(() => client.texts.length > 20, 'the flood')
+    client.ws.pause()
+    for (const lane of ['a', 'b', 'c', 'd']) {
+      client.ask({ model: 'm', messages: [{ role: 'user', content: 'x' }], stream_id: lane })
+    }
+    client.ws.resume()
+    await Promise.all(['a', 'b', 'c', 'd'].map(lane => client.ended(lane)))
+    // What stood in the kernel's buffers came first; the rest of the flood waits its turn.
+    const big = client.texts.filter(text => text.startsWith('{"stream_id":"big"')).length
+    expect(big).toBeLessThan(FLOOD_EVENTS - 100)
+    client.ws.terminate()
+  })
+})
