@@ -41,6 +41,8 @@ import {
 
 const ROUNDS = 6
 const SECONDS = 3
+/** Until start-up work is over: node discovery, the replay of events, compilation. */
+const SETTLE_MS = 5000
 const IDLE_MS = 2000
 /** Pairs of the run at concurrency 1; the interval of the median is then about 1 % wide. */
 const PAIRS = 3000
@@ -151,6 +153,7 @@ export async function run(options: BenchOptions): Promise<RelayResult> {
   })
   try {
     const names = stage.targets.map(({ name }) => name)
+    await delay(isQuick ? 0 : SETTLE_MS)
     const idle = await readIdle(stage.targets, isQuick ? 100 : IDLE_MS)
     await warmUp(stage, isQuick ? WARM_UP_REQUESTS_QUICK : WARM_UP_REQUESTS)
     const pairs = await runInterleaved(

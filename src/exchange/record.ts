@@ -75,7 +75,7 @@ export class Recorder {
   readonly #log: ThreadLog
   readonly #now: () => number
   /** Ended in this turn, and not yet in the books. */
-  readonly #ended: ExchangeFacts[] = []
+  #ended: ExchangeFacts[] = []
   readonly #settleNow = (): void => this.settle()
   #running = 0
 
@@ -161,8 +161,8 @@ export class Recorder {
   /** Writes the books of all exchanges that have ended so far. */
   settle(): void {
     const ended = this.#ended
+    this.#ended = []
     for (const facts of ended) this.#write(facts)
-    ended.length = 0
   }
 
   #write(facts: ExchangeFacts): void {

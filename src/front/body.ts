@@ -5,7 +5,9 @@
  * of the announced length. uWS itself has no limit for HTTP bodies; it only closes a body that
  * trickles below 16 KB/s.
  */
+
 import type { HttpResponse } from 'uWebSockets.js'
+import { Buffer } from 'node:buffer'
 
 const EMPTY = Buffer.alloc(0)
 

@@ -36,7 +36,7 @@ import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
 import type { EventNumbers } from './event_numbers.ts'
 import type { Flushable } from './flush_queue.ts'
-import { flushSoon } from './flush_queue.ts'
+import { flushSoon, flushWhole } from './flush_queue.ts'
 import type { Connection } from './reply.ts'
 import { errorAnswer, reply, statusLine } from './reply.ts'
 
@@ -198,7 +198,10 @@ export class ClientStream implements Asker, Flushable {
   #writeSized(chunk: Uint8Array): boolean {
     if (!this.#isHeadSent && chunk.length === this.#length) {
       this.#isEnding = true
-      return this.#write(chunk)
+      this.#isMarked = true
+      this.#out = chunk
+      flushWhole(this)
+      return true
     }
     this.#watchWritable()
     this.#unsent = chunk

@@ -8,7 +8,10 @@
  * A worker whose uWebSockets.js app still listens would abort the whole process when it is
  * terminated, so a thread is never terminated: it is told to drain, closes its app and ends.
  */
+// Node's globals are accessors, which optimized code has to call; an import is a constant.
+
 import assert from 'node:assert/strict'
+import { performance } from 'node:perf_hooks'
 import { parentPort } from 'node:worker_threads'
 import type { KeyTable } from '../access/keys.ts'
 import { Access } from '../access/keys.ts'

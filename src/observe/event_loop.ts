@@ -1,7 +1,8 @@
 /**
  * Watches the event loop of the calling thread: Node's native delay histogram, read once a second
  * into the gauges `loopDelayP99` and `loopDelayMax`. The histogram records the time between two
- * firings of its own timer, so its resolution is taken off.
+ * firings of its own timer, so its resolution is taken off. A reading also forgets when the timer
+ * fired last: a delay that begins within one sample of it, 2 % of the time, is not seen.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { G } from './metrics/layout.ts'

@@ -1,8 +1,11 @@
 /**
  * Writes lines to a file descriptor asynchronously, whole lines at a time.
  *
- *   write(line) ──► current ──(full)──► chunks ──► fs.write, one at a time ──► kernel
- *                      └──(batch bytes reached, or timer)──┘
+ *   write(line) ──► block ──(full)──► chunks ──► fs.write, one at a time ──► kernel
+ *                     └──(batch bytes reached, or timer)──┘
+ *
+ * A line is encoded into the block at once, while its pieces are in the processor's cache: the
+ * line of an exchange is joined of 45, and joining 64 KiB of them later costs twice as much.
  *
  * Invariants: a chunk is made of whole lines and is at most LOG_WRITE_BYTES_MAX long (a file:
  * LOG_FILE_WRITE_BYTES_MAX) unless one line is longer; chunks leave in order; one write is under
@@ -64,8 +67,10 @@ export class LineSink {
   readonly #batchBytes: number
   readonly #onDrop: () => void
   readonly #call: WriteCall
-  readonly #chunks: string[] = []
-  #current = ''
+  readonly #chunks: Buffer[] = []
+  #block: Buffer | null = null
+  /** Bytes of the block that hold lines. */
+  #filled = 0
   #pendingBytes = 0
   #isWriting = false
   #timer: NodeJS.Timeout | null = null
@@ -87,13 +92,27 @@ export class LineSink {
 
   /** Takes one line with its line end. */
   write(line: string): void {
-    if (this.#pendingBytes + line.length > LOG_PENDING_BYTES_MAX) {
+    this.#take(line, Buffer.byteLength(line), 'utf8')
+  }
+
+  /** As `write`, for a line that is known to be ASCII. */
+  writeAscii(line: string): void {
+    this.#take(line, line.length, 'latin1')
+  }
+
+  #take(line: string, bytes: number, encoding: 'utf8' | 'latin1'): void {
+    if (this.#pendingBytes + bytes > LOG_PENDING_BYTES_MAX) {
       this.#onDrop()
       return
     }
-    if (this.#current.length + line.length > this.#writeBytesMax) this.#close()
-    this.#current += line
-    this.#pendingBytes += line.length
+    if (this.#filled + bytes > this.#writeBytesMax) this.#close()
+    if (bytes > this.#writeBytesMax) {
+      this.#chunks.push(Buffer.from(line, encoding))
+    } else {
+      this.#block ??= Buffer.allocUnsafeSlow(this.#writeBytesMax)
+      this.#filled += this.#block.write(line, this.#filled, encoding)
+    }
+    this.#pendingBytes += bytes
     if (this.#isWriting) return
     if (this.#pendingBytes >= this.#batchBytes) this.#pump()
     else if (this.#timer === null) {
@@ -111,9 +130,13 @@ export class LineSink {
   }
 
   #close(): void {
-    if (this.#current === '') return
-    this.#chunks.push(this.#current)
-    this.#current = ''
+    if (this.#filled === 0 || this.#block === null) return
+    const lines = this.#block.subarray(0, this.#filled)
+    this.#filled = 0
+    // A block that is mostly empty is kept, and what it holds is copied.
+    const isKept = lines.length < this.#writeBytesMax / 2
+    if (!isKept) this.#block = null
+    this.#chunks.push(isKept ? Buffer.from(lines) : lines)
   }
 
   /** Starts the next write; when nothing is left, the waiters of `flush` are told. */
@@ -129,7 +152,7 @@ export class LineSink {
       return
     }
     this.#isWriting = true
-    this.#send(Buffer.from(chunk), chunk.length)
+    this.#send(chunk, chunk.length)
   }
 
   #send(bytes: Buffer, charged: number): void {

@@ -125,7 +125,7 @@ class PinoLog implements ThreadLog {
       this.#timeMs = now
       this.#head = `{"level":"info","time":"${new Date(now).toISOString()}"${this.#thread}`
     }
-    this.#sink.write(`${this.#head},${fields},"msg":"${message}"}\n`)
+    this.#sink.writeAscii(`${this.#head},${fields},"msg":"${message}"}\n`)
   }
 
   flush(): Promise<void> {
