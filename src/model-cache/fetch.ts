@@ -49,11 +49,11 @@ export interface ChunkFetcher {
   close(): void
 }
 
-function blobPath(fileId: string, generation: string): string {
+export function blobPath(fileId: string, generation: string): string {
   return `/v1/blob/${fileId}/${generation}`
 }
 
-function rangeOf(chunk: number, length: number): string {
+export function rangeOf(chunk: number, length: number): string {
   return `bytes=${chunk * CHUNK_BYTES}-${chunk * CHUNK_BYTES + length - 1}`
 }
 
@@ -73,7 +73,7 @@ export function failureOf(status: number): FetchFailure {
   }
 }
 
-function failureOfCode(code: string): FetchFailure {
+export function failureOfCode(code: string): FetchFailure {
   if (code === 'ECONNREFUSED' || code === 'EHOSTUNREACH' || code === 'ENETUNREACH') return 'refused'
   return code === 'ETIMEDOUT' ? 'timeout' : 'reset'
 }

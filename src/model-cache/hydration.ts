@@ -55,7 +55,9 @@ export class Hydration {
   readonly startedMs: number
   #end: HydrationEnd | null = null
   readonly #resolve: (end: HydrationEnd) => void
-  readonly #onTheWay = new Set<number>()
+  /** Chunks on the way, and whether they were asked of a member that may not have them. */
+  readonly #onTheWay = new Map<number, boolean>()
+  readonly #wantedByPeers = new Set<number>()
   readonly #wanted: number[] = []
   readonly #excluded = new Set<string>()
   readonly #excludedForChunk = new Map<number, Set<string>>()
@@ -101,10 +103,21 @@ export class Hydration {
     if (rankOf(urgency) < rankOf(this.urgency)) this.urgency = urgency
   }
 
-  /** Somebody waits for this chunk: it goes before the others. */
-  want(chunk: number): void {
-    if (this.map.has(chunk) || this.#onTheWay.has(chunk)) return
+  /**
+   * A peer waits for this chunk: it goes before the others, and is ours to get. False when we are
+   * waiting for another member that may be waiting for us.
+   */
+  want(chunk: number): boolean {
+    if (this.map.has(chunk)) return true
+    if (this.#wantedByPeers.size < WANTED_MAX) this.#wantedByPeers.add(chunk)
+    const isCold = this.#onTheWay.get(chunk)
+    if (isCold === false) return true
     if (this.#wanted.length < WANTED_MAX && !this.#wanted.includes(chunk)) this.#wanted.push(chunk)
+    return isCold === undefined
+  }
+
+  isWantedByPeer(chunk: number): boolean {
+    return this.#wantedByPeers.has(chunk)
   }
 
   #isFree(chunk: number): boolean {
@@ -129,15 +142,16 @@ export class Hydration {
     }
   }
 
-  take(chunk: number): void {
-    this.#onTheWay.add(chunk)
+  take(chunk: number, isCold: boolean): void {
+    this.#onTheWay.set(chunk, isCold)
     const at = this.#wanted.indexOf(chunk)
-    if (at !== -1) this.#wanted.splice(at, 1)
+    if (at !== -1 && !isCold) this.#wanted.splice(at, 1)
     this.inFlight += 1
   }
 
   landed(chunk: number, digest: Buffer, tier: Tier, nowMs: number): void {
     this.#onTheWay.delete(chunk)
+    this.#wantedByPeers.delete(chunk)
     this.progressMs = nowMs
     this.map.add(chunk, digest)
     this.tierBytes[tier] += this.map.length(chunk)

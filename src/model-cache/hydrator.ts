@@ -144,6 +144,7 @@ export class Hydrator {
       self,
       peers: peers(),
       excluded: peer => hydration.isExcluded(chunk, peer),
+      isWantedByPeer: hydration.isWantedByPeer(chunk),
       isDisputed: hydration.testimony.isDisputed(chunk),
     })
   }
@@ -155,7 +156,7 @@ export class Hydrator {
   }
 
   async #move(work: Work, chunk: number, route: Route): Promise<void> {
-    work.hydration.take(chunk)
+    work.hydration.take(chunk, route.tier !== 'source' && route.isCold)
     if (route.tier === 'source') await this.#fromSource(work, chunk)
     else await this.#fromPeer(work, chunk, route.peer, route.tier)
     this.pump()

@@ -20,6 +20,7 @@ import { type HelloAnswer, Listener } from './listener.ts'
 import { CacheMetrics } from './metrics.ts'
 import { ModelCache, type Outcome } from './model_cache.ts'
 import type { ChunkMover } from './mover.ts'
+import { type NativeSender, nativeFetcher, nativeSender } from './native_transfer.ts'
 import type { Peer } from './peer.ts'
 import { Peers } from './peers.ts'
 import { Registry } from './registry.ts'
@@ -88,6 +89,7 @@ export class Member {
   readonly peers: Peers
   readonly registry: Registry | null
   readonly #shelf: Shelf
+  readonly #sender: NativeSender | null
   readonly #hydrator: Hydrator
   readonly #client: HelloClient
   readonly #fetcher: ChunkFetcher
@@ -104,9 +106,15 @@ export class Member {
     this.options = options
     const { token, mover, store, now, log } = options
     const nowMs = Date.now
-    this.#shelf = new Shelf(null)
+    const { host, port } = options.listen
+    const dataPort = port === 0 ? 0 : port + 1
+    this.#sender = mover.kind === 'native' ? nativeSender(host, dataPort, token) : null
+    this.#shelf = new Shelf(this.#sender)
     this.#client = helloClient({ token, nowMs, self: () => this.#hello() })
-    this.#fetcher = javascriptFetcher({ token, mover, nowMs })
+    this.#fetcher =
+      mover.kind === 'native'
+        ? nativeFetcher({ token, nowMs })
+        : javascriptFetcher({ token, mover, nowMs })
     this.residents = new Residents({
       capacityBytes: options.capacityBytes,
       now,
@@ -140,6 +148,10 @@ export class Member {
         this.metrics.sentBytes += bytes
       },
     })
+  }
+
+  get sentBytes(): number {
+    return this.#sender?.sentBytes() ?? this.metrics.sentBytes
   }
 
   get port(): number {
@@ -249,7 +261,7 @@ export class Member {
     return {
       id: this.id,
       port: this.#port,
-      dataPort: this.#port,
+      dataPort: this.#sender?.port ?? this.#port,
       sources: this.#sourceIds,
       holdings: helloHoldings(this.#shelf.holdings()),
     }
@@ -359,6 +371,7 @@ export class Member {
     this.#hydrator.close()
     this.#client.close()
     this.#fetcher.close()
+    this.#sender?.close()
     await this.#listener.close()
   }
 }

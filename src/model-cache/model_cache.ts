@@ -9,6 +9,7 @@
  * Invariants: a slot has one version for life; what is published was read whole, hashed, and the
  * source was still the same afterwards; capacity is reserved before the first byte moves.
  */
+import { closeSync } from 'node:fs'
 import type { Log } from '../observe/log.ts'
 import { ChunkMap } from './chunk_map.ts'
 import { deferred } from './deferred.ts'
@@ -280,12 +281,13 @@ export class ModelCache {
     const hydration = new Hydration(slot.file, fd, urgency, now(), map)
     slot.state = 'hydrating'
     slot.hydration = hydration
-    const onWanted = (chunk: number): void => {
-      hydration.want(chunk)
+    const onWanted = (chunk: number): boolean => {
+      const isComing = hydration.want(chunk)
       hydrator.pump()
+      return isComing
     }
     const { fileId, generation } = slot.file
-    shelf.put({ fileId, generation, fd, map, onWanted })
+    void shelf.put({ fileId, generation, fd, map, onWanted })
     await announce(slot, hydration)
     hydrator.add(hydration, source)
     const end = await hydration.done
@@ -313,14 +315,18 @@ export class ModelCache {
   async #complete(slot: Slot, hydration: Hydration): Promise<void> {
     const { store, shelf, now } = this.#options
     const { fileId, generation } = slot.file
-    // The shelf reads from the writable descriptor, which is closed by sealing.
-    await shelf.drop(fileId, generation)
+    const { map, storeFd } = hydration
+    const fd = store.seal(slot.storeName)
+    // Peers read from the writable descriptor until they are shown the other one.
+    await shelf.put({ fileId, generation, fd, map, onWanted: () => true })
+    closeSync(storeFd)
     if (slot.state !== 'hydrating') {
-      this.#discard(slot, hydration.storeFd)
+      await shelf.drop(fileId, generation)
+      this.#discard(slot, fd)
       return
     }
-    slot.fd = store.seal(slot.storeName, hydration.storeFd)
-    slot.map = hydration.map
+    slot.fd = fd
+    slot.map = map
     slot.tierBytes = hydration.tierBytes
     slot.error = null
     slot.usedMs = now()
@@ -330,10 +336,7 @@ export class ModelCache {
 
   /** Shows a slot whose bytes are all there: after a hydration, or taken over from before. */
   #publish(slot: Slot): void {
-    const { shelf, residents } = this.#options
-    const { fileId, generation } = slot.file
-    if (slot.fd === null || slot.map === null) return
-    shelf.put({ fileId, generation, fd: slot.fd, map: slot.map, onWanted: () => {} })
+    const { residents } = this.#options
     slot.state = 'resident'
     residents.settle({
       slot,
@@ -348,6 +351,8 @@ export class ModelCache {
     slot.fd = fd
     slot.map = map
     slot.usedMs = this.#options.now()
+    const { fileId, generation } = slot.file
+    void this.#options.shelf.put({ fileId, generation, fd, map, onWanted: () => true })
     this.#publish(slot)
   }
 

@@ -12,6 +12,10 @@
  * the source, asks C for extent 2. When B dies, the next in B's order (say C) owns extent 0; when
  * A is the next, A reads it itself. Every byte leaves the source once.
  *
+ * In the first moments members may know of different others, and so name different owners. Then two
+ * could wait for each other: a member that is asked for a chunk takes it for its own, and one that
+ * is itself waiting for another cold member says so at once, in place of letting the asker wait.
+ *
  * An extent that is asked of a member whose answer is "not me" is asked of the next; members that
  * failed stay excluded for the rest of this hydration, so the chain always ends at the source.
  */
@@ -23,7 +27,8 @@ export const TIERS = ['local', 'peer', 'warmup', 'source'] as const
 export type Tier = (typeof TIERS)[number]
 
 export type Route =
-  | { readonly tier: 'peer' | 'warmup'; readonly peer: Peer }
+  /** Cold: the peer has not said that it has the chunk, only that it loads the file. */
+  | { readonly tier: 'peer' | 'warmup'; readonly peer: Peer; readonly isCold: boolean }
   | { readonly tier: 'source' }
 
 const SOURCE: Route = { tier: 'source' }
@@ -36,6 +41,8 @@ export interface RouteInput {
   readonly peers: readonly Peer[]
   /** Ids that failed for this file, or for this chunk. */
   readonly excluded: (peer: Peer) => boolean
+  /** A peer asked us for it: whoever it takes for the owner is us, whatever we would say. */
+  readonly isWantedByPeer: boolean
   /** Holders disagree about this chunk: only the source can tell. */
   readonly isDisputed: boolean
 }
@@ -51,15 +58,16 @@ export function routeOf(input: RouteInput): Route {
   const usable = input.peers.filter(peer => peer.isUsable && !input.excluded(peer))
   const members = usable.filter(peer => !peer.isWarmup)
   const warm = members.filter(peer => peer.holds(file.fileId, file.generation, chunk))
-  if (warm.length > 0) return { tier: 'peer', peer: leastLoaded(warm) }
+  if (warm.length > 0) return { tier: 'peer', peer: leastLoaded(warm), isCold: false }
   const loading = members.filter(peer => peer.isLoading(file.fileId, file.generation))
-  if (loading.length > 0) {
+  if (loading.length > 0 && !input.isWantedByPeer) {
     const ids = [self, ...loading.map(peer => peer.id)]
     const extent = Math.floor(chunk / EXTENT_CHUNKS)
     const [owner] = ownersOf(ids, file.generation, file.fileId, extent)
     const peer = loading.find(({ id }) => id === owner)
-    if (peer !== undefined) return { tier: 'peer', peer }
+    if (peer !== undefined) return { tier: 'peer', peer, isCold: true }
   }
   const warmups = usable.filter(peer => peer.isWarmup && peer.serves(file.fileId, file.generation))
-  return warmups.length > 0 ? { tier: 'warmup', peer: leastLoaded(warmups) } : SOURCE
+  if (warmups.length === 0) return SOURCE
+  return { tier: 'warmup', peer: leastLoaded(warmups), isCold: false }
 }

@@ -13,16 +13,16 @@ export interface Offer {
   readonly generation: string
   readonly fd: number
   readonly map: ChunkMap
-  /** A peer waits for a chunk that is not here yet. */
-  readonly onWanted: (chunk: number) => void
+  /** A peer waits for a chunk that is not here yet; false: it had better ask elsewhere. */
+  readonly onWanted: (chunk: number) => boolean
 }
 
 /** The same events for another sender. */
 export interface ShelfMirror {
   put(offer: Offer): void
   chunk(offer: Offer, chunk: number): void
-  /** Resolves when nothing reads from the offer's descriptor any more. */
-  drop(offer: Offer): Promise<void>
+  /** It has descriptors of its own: that of the offer may be closed at once. */
+  drop(offer: Offer): void
 }
 
 interface Entry {
@@ -56,7 +56,7 @@ class OfferLease {
   /** Resolves when the chunk is there, or the offer was dropped, or after the time. */
   whenHere(chunk: number, waitMs: number): Promise<void> {
     if (this.offer.map.has(chunk) || this.#entry.isDropped) return Promise.resolve()
-    this.offer.onWanted(chunk)
+    if (!this.offer.onWanted(chunk)) return Promise.resolve()
     return new Promise(resolve => {
       const timer = setTimeout(resolve, waitMs)
       const list = this.#entry.waiters.get(chunk) ?? []
@@ -81,7 +81,12 @@ export class Shelf {
     this.#mirror = mirror
   }
 
-  put(offer: Offer): void {
+  /**
+   * Offers a file, or the same one from another descriptor. Resolves when nobody reads from the
+   * former descriptor any more; peers notice nothing of the change.
+   */
+  put(offer: Offer): Promise<void> {
+    const former = this.#entries.get(offer.fileId)
     this.#entries.set(offer.fileId, {
       offer,
       users: 0,
@@ -90,6 +95,16 @@ export class Shelf {
       waiters: new Map(),
     })
     this.#mirror?.put(offer)
+    if (former === undefined) return Promise.resolve()
+    return this.#retired(former)
+  }
+
+  /** Wakes whoever waits for a chunk of it; resolves when nobody reads from its descriptor. */
+  #retired(entry: Entry): Promise<void> {
+    entry.isDropped = true
+    for (const chunk of entry.waiters.keys()) this.#wake(entry, chunk)
+    if (entry.users === 0) return Promise.resolve()
+    return new Promise<void>(resolve => entry.onIdle.push(resolve))
   }
 
   chunk(fileId: string, chunk: number): void {
@@ -110,11 +125,8 @@ export class Shelf {
     const entry = this.#entries.get(fileId)
     if (entry === undefined || entry.offer.generation !== generation) return
     this.#entries.delete(fileId)
-    entry.isDropped = true
-    for (const chunk of entry.waiters.keys()) this.#wake(entry, chunk)
-    const isMirrorIdle = this.#mirror?.drop(entry.offer)
-    if (entry.users > 0) await new Promise<void>(resolve => entry.onIdle.push(resolve))
-    await isMirrorIdle
+    this.#mirror?.drop(entry.offer)
+    await this.#retired(entry)
   }
 
   released(entry: Entry): void {

@@ -126,7 +126,7 @@ export function memberMetrics(member: Member): string {
   const modes: CacheSample = new Map(member.caches.map(cache => [cache.front.mode, 1]))
   return renderCacheMetrics({
     bytes: metrics.tierBytes,
-    sent: metrics.sentBytes,
+    sent: member.sentBytes,
     opens: metrics.opens,
     fallbacks: metrics.fallbacks,
     hydrate: metrics.hydrateBytesPerSecond,

@@ -9,9 +9,8 @@
  * known (measured: none at all to one that grows by appending).
  */
 import {
-  closeSync,
+  chmodSync,
   constants,
-  fchmodSync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -41,8 +40,8 @@ export interface Store {
   readonly folder: string
   /** A writable descriptor of a new file of that size; throws an ErrnoException (ENOSPC). */
   create(name: string, size: number): number
-  /** Ends writing: closes the descriptor and gives a read-only one. */
-  seal(name: string, fd: number): number
+  /** Nothing can be written any more but through open descriptors; gives a read-only one. */
+  seal(name: string): number
   unlink(name: string): void
   /** A small text beside a file, or null to take it away. */
   note(name: string, text: string | null): void
@@ -63,9 +62,8 @@ export function folderStore(folder: string): Store {
       ftruncateSync(fd, size)
       return fd
     },
-    seal: (name, fd) => {
-      fchmodSync(fd, 0o444)
-      closeSync(fd)
+    seal: name => {
+      chmodSync(at(name), 0o444)
       return openSync(at(name), constants.O_RDONLY | constants.O_NOFOLLOW)
     },
     unlink: name => rmSync(at(name), { force: true }),
@@ -98,10 +96,7 @@ export function privateStore(folderFd: number): Store {
     kind: 'private',
     folder,
     create: (name, size) => createStoreFile(folderFd, name, size),
-    seal: (name, fd) => {
-      closeSync(fd)
-      return sealStoreFile(folderFd, name)
-    },
+    seal: name => sealStoreFile(folderFd, name),
     unlink: name => unlinkStoreFile(folderFd, name),
     note: (name, text) => {
       ownBytes -= noteBytes.get(name) ?? 0

@@ -7,10 +7,12 @@ import type { Member } from '../../src/model-cache/member.ts'
 import { bytesOf, cacheOf, freePorts, Site } from './members.ts'
 
 const MIB = 2 ** 20
-let site = new Site()
-beforeEach(() => {
-  site = new Site()
-})
+const MOVERS = [
+  ['native', true],
+  ['javascript', false],
+] as const
+
+let site = new Site(false)
 afterEach(() => site.close())
 
 async function started(member: Member): Promise<Member> {
@@ -34,7 +36,11 @@ async function coldMembers(count: number, options: object = {}): Promise<Member[
   return members
 }
 
-describe('from the source', () => {
+describe.each(MOVERS)('%s: from the source', (_, isNative) => {
+  beforeEach(() => {
+    site = new Site(isNative)
+  })
+
   test('files of every size become resident, byte for byte', async () => {
     const sizes = [0, 1, 4095, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB]
     const files = sizes.map(size => [`m/${size}`, randomBytes(size)] as const)
@@ -63,6 +69,12 @@ describe('from the source', () => {
     expect([slot.state, member.residents.usedBytes]).toEqual(['absent', 0])
     site.weather.failingOpens = 0
     expect(await cacheOf(member).want(slot, 'open')).toMatchObject({ kind: 'resident' })
+  })
+})
+
+describe.each(MOVERS)('%s: from a source that changes', (_, isNative) => {
+  beforeEach(() => {
+    site = new Site(isNative)
   })
 
   test('a file that changes while it is read is read anew, and never mixed', async () => {
@@ -124,6 +136,10 @@ describe('from the source', () => {
 })
 
 describe('capacity', () => {
+  beforeEach(() => {
+    site = new Site(true)
+  })
+
   test('is never passed, and what does not fit is said so', async () => {
     for (const name of ['a', 'b', 'c', 'd']) site.write(`m/${name}`, randomBytes(MIB))
     site.write('m/huge', randomBytes(4 * MIB))
@@ -145,7 +161,11 @@ describe('capacity', () => {
   })
 })
 
-describe('from each other', () => {
+describe.each(MOVERS)('%s: from each other', (_, isNative) => {
+  beforeEach(() => {
+    site = new Site(isNative)
+  })
+
   test('four cold members together read each source byte about once', async () => {
     const bytes = randomBytes(80 * MIB)
     site.write('m/a', bytes)
@@ -197,7 +217,11 @@ describe('from each other', () => {
   })
 })
 
-describe('through a warm-up', () => {
+describe.each(MOVERS)('%s: through a warm-up', (_, isNative) => {
+  beforeEach(() => {
+    site = new Site(isNative)
+  })
+
   test('cold members read nothing from the source, and learn of each other', async () => {
     const bytes = randomBytes(30 * MIB)
     site.write('m/a', bytes)

@@ -17,7 +17,7 @@ import { DirectorySource } from '../../src/model-cache/directory_source.ts'
 import { noFront } from '../../src/model-cache/front.ts'
 import { Member, type MemberOptions } from '../../src/model-cache/member.ts'
 import type { ModelCache } from '../../src/model-cache/model_cache.ts'
-import { type ChunkMover, javascriptMover } from '../../src/model-cache/mover.ts'
+import { type ChunkMover, javascriptMover, nativeMover } from '../../src/model-cache/mover.ts'
 import { type Source, SourceError } from '../../src/model-cache/source.ts'
 import { folderStore } from '../../src/model-cache/store.ts'
 import type { Log } from '../../src/observe/log.ts'
@@ -57,7 +57,11 @@ export class Site {
   readonly #members: Member[] = []
   #stores = 0
 
-  constructor() {
+  readonly #isNative: boolean
+
+  /** Chunks are moved and sent by native threads, or by the plain statement in JavaScript. */
+  constructor(isNative: boolean) {
+    this.#isNative = isNative
     mkdirSync(this.root)
   }
 
@@ -84,7 +88,7 @@ export class Site {
   }
 
   #mover(): ChunkMover {
-    const plain = javascriptMover()
+    const plain = this.#isNative ? nativeMover() : javascriptMover()
     return {
       ...plain,
       copy: async (from, to, offset, length) => {
