@@ -145,6 +145,18 @@
           ]
         },
         {
+          "target_name": "model_reader",
+          "type": "executable",
+          "product_extension": "",
+          "sources": ["bench/model_reader/main.cc"]
+        },
+        {
+          "target_name": "passthrough_mirror",
+          "type": "executable",
+          "product_extension": "",
+          "sources": ["bench/passthrough_mirror/main.cc", "native/model_cache/mount_point.cc"]
+        },
+        {
           "target_name": "index_replay",
           "type": "executable",
           "product_extension": "",

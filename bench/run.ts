@@ -18,6 +18,7 @@ const BENCHES: Readonly<Record<string, string>> = {
   index: 'prefix index: build, lookup, churn and memory, beside a flat map',
   log: 'response log: appends, events and readers',
   prompt: 'prompt keys: scan, template, tokens and hashes',
+  'model-cache': 'the model cache: resident reads beside native tmpfs and a bare mirror',
   routing: 'one decision: candidates, score, lease, prediction, from 1 to 1,000 nodes',
 }
 
@@ -32,7 +33,9 @@ ${Object.entries(BENCHES)
 type Run = (options: BenchOptions) => Promise<unknown>
 
 async function load(name: string): Promise<Run | null> {
-  const file = path.join(import.meta.dirname, name + path.extname(import.meta.filename))
+  // A name of two words is written with a hyphen, its file as all files are.
+  const stem = name.replaceAll('-', '_')
+  const file = path.join(import.meta.dirname, stem + path.extname(import.meta.filename))
   if (!Object.hasOwn(BENCHES, name) || !existsSync(file)) return null
   // Imported by name, so it has no type: `run` is the face of every bench file.
   const found: { readonly run: Run } = await import(file)
