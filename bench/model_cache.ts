@@ -3,10 +3,11 @@
  * baseline of the same interleaved run; `null` is the baseline measured twice, and what lies
  * within it is no difference.
  *
- *     npm run bench -- model-cache [--rounds 7] [--size-mib 2048] [--only resident]
+ *     npm run bench -- model-cache [--rounds 7] [--size-mib 2048] [--only resident|hydrate]
  */
+import { benchHydrate } from './model_cache_parts/hydrate.ts'
 import { benchResident } from './model_cache_parts/resident.ts'
-import { type BenchOptions, type BenchResult, numberOption } from './options.ts'
+import { type BenchOptions, type BenchResult, numberOption, option } from './options.ts'
 
 const ROUNDS = 7
 const SIZE_MIB = 2048
@@ -15,5 +16,12 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   const { isQuick } = options
   const rounds = options.rounds ?? (isQuick ? 1 : ROUNDS)
   const sizeMib = numberOption(options.words, 'size-mib') ?? (isQuick ? 16 : SIZE_MIB)
-  return { rounds, size_mib: sizeMib, resident: await benchResident({ rounds, sizeMib, isQuick }) }
+  const only = option(options.words, 'only')
+  const plan = { rounds, sizeMib, isQuick }
+  return {
+    rounds,
+    size_mib: sizeMib,
+    ...(only === 'hydrate' ? {} : { resident: await benchResident(plan) }),
+    ...(only === 'resident' ? {} : { hydrate: await benchHydrate(plan) }),
+  }
 }

@@ -17,6 +17,7 @@ describe.runIf(canMount)('bench model-cache', () => {
         random_4k_2_threads: reading,
         open_close: reading,
       },
+      hydrate: { copy: figure, source: figure, peer: figure, null: figure },
     })
   })
 })
