@@ -38,7 +38,7 @@ import type { EventNumbers } from './event_numbers.ts'
 import type { Flushable } from './flush_queue.ts'
 import { flushSoon, flushWhole } from './flush_queue.ts'
 import type { Connection } from './reply.ts'
-import { errorAnswer, reply, statusLine } from './reply.ts'
+import { errorAnswer, reply, statusLine, writeOrigin } from './reply.ts'
 
 /** Bytes of an incomplete event that are held back; an error event needs a whole one before it. */
 export const EVENT_HELD_BYTES_MAX = 65_536
@@ -291,6 +291,7 @@ export class ClientStream implements Asker, Flushable {
     }
     res.writeHeader('x-request-id', this.#facts.requestId)
     for (const [name, value] of this.#facts.headers) res.writeHeader(name, value)
+    writeOrigin(this.#connection)
     const nodeId = this.#facts.nodeId(head)
     if (nodeId !== null) res.writeHeader(NODE_HEADER, nodeId)
   }

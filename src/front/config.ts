@@ -29,7 +29,9 @@ export const frontShape = {
     .array(z.string().regex(ORIGIN, { error: 'an origin is scheme://host or scheme://host:port' }))
     .max(ORIGINS_MAX)
     .default([])
-    .describe('Origins of pages that may open a WebSocket. Empty: not checked.'),
+    .describe(
+      'Origins of pages that may ask (CORS, WebSocket). Empty: no CORS, WebSockets unchecked.',
+    ),
 }
 
 export const limitsSchema = z

@@ -24,6 +24,7 @@ import type { LogName } from '../responses/log_owner.ts'
 import type { LogHead } from '../responses/log_reader.ts'
 import { collectBody } from './body.ts'
 import { ClientStream, type StreamFacts } from './client_stream.ts'
+import { allowedOrigin, preflightAnswer } from './cors.ts'
 import { EventNumbers } from './event_numbers.ts'
 import { KeptRoutes, type Visitor } from './kept_routes.ts'
 import type { Answer } from './reply.ts'
@@ -62,9 +63,11 @@ class Visit implements Visitor {
   readonly res: HttpResponse
   isGone = false
   holder: { leave(): void } | null = null
+  readonly origin?: string | null
 
-  constructor(res: HttpResponse) {
+  constructor(res: HttpResponse, origin: string | null) {
     this.res = res
+    this.origin = origin
     res.onAborted(() => {
       this.isGone = true
       this.holder?.leave()
@@ -146,11 +149,13 @@ export class DataApp {
 
   #handle(res: HttpResponse, req: HttpRequest): void {
     const head = readHead(req)
-    const visit = new Visit(res)
+    const origin = allowedOrigin(req, this.#options.websocket.origins)
+    const visit = new Visit(res, origin)
     if (head.fault !== null) return this.#refuse(visit, head, head.fault, true)
     if (this.#isDraining) {
       return this.#refuse(visit, head, new OperatingError('draining', 'shutting down'), true)
     }
+    if (origin !== null && head.method === 'OPTIONS') return reply(visit, preflightAnswer(req))
     if (head.method === 'GET' && WEBSOCKET_PATHS.has(head.path)) {
       return this.#askForUpgrade(visit, head)
     }

@@ -11,11 +11,14 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
 import { type ErrorDialect, type OperatingError, RETRY_AFTER_SECONDS } from '../errors.ts'
+import { originHeaders } from './cors.ts'
 
 /** A client's connection while its exchange runs; `isGone` guards every use of `res`. */
 export interface Connection {
   readonly res: HttpResponse
   isGone: boolean
+  /** The page that asks, where pages of other origins may. */
+  readonly origin?: string | null
 }
 
 export interface Answer {
@@ -45,11 +48,18 @@ export function reply(connection: Connection, answer: Answer): void {
       res.writeStatus(statusLine(answer.status))
       res.writeHeader('Content-Type', answer.contentType)
       for (const [name, value] of answer.headers ?? []) res.writeHeader(name, value)
+      writeOrigin(connection)
       if (answer.isClosing) res.writeHeader('Connection', 'close')
       if (answer.isBodyless) res.endWithoutBody(Buffer.byteLength(answer.body), answer.isClosing)
       else res.end(answer.body, answer.isClosing)
     })
   })
+}
+
+/** Tells a browser that its page may read the answer; part of the head. */
+export function writeOrigin({ res, origin }: Connection): void {
+  if (origin === undefined || origin === null) return
+  for (const [name, value] of originHeaders(origin)) res.writeHeader(name, value)
 }
 
 export function jsonAnswer(status: number, body: string): Answer {
