@@ -2,7 +2,7 @@
  * The examples do what they say: they stream, the network is cut twice in the middle, and the
  * answer is whole, each word once. The page runs in a Chromium, where one is installed.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -25,6 +25,8 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   let node: SimNode
   let gateway: Gateway
   let relay: CutRelay
+  let page: Page | null = null
+  let script: ChildProcess | null = null
 
   beforeAll(async () => {
     node = await startSimNode({ timeFactor: 0.5, outputTokens: 600 })
@@ -37,7 +39,13 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     relay = await CutRelay.to(gateway.url)
   })
 
-  afterEach(() => relay.close())
+  afterEach(async () => {
+    relay.close()
+    await page?.close()
+    page = null
+    script?.kill()
+    script = null
+  })
 
   afterAll(async () => {
     expect(await gateway.stop()).toBe(0)
@@ -71,11 +79,12 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   }
 
   test('the Node script', async () => {
-    const script = path.join(EXAMPLES, 'stream_and_resume.mjs')
-    const child = spawn(process.execPath, [script, address(), 'Tell me a story'], {
+    const file = path.join(EXAMPLES, 'stream_and_resume.mjs')
+    const child = spawn(process.execPath, [file, address(), 'Tell me a story'], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, WARMPATH_KEY: KEY },
     })
+    script = child
     let text = ''
     let notes = ''
     child.stdout.on('data', part => {
@@ -95,19 +104,19 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-page-'))
     const file = pathToFileURL(path.join(EXAMPLES, 'stream_and_resume.html'))
     file.search = String(new URLSearchParams({ url: address(), key: KEY }))
-    const page = await Page.open(file.href)
+    const open = await Page.open(file.href)
+    page = open
     const read = async (id: string): Promise<string> =>
-      String(await page.evaluate(`document.getElementById('${id}')?.textContent ?? ''`))
+      String(await open.evaluate(`document.getElementById('${id}')?.textContent ?? ''`))
     await until(async () => (await read('send')) === 'Send', 'the page')
-    await page.evaluate("document.getElementById('send').click()")
+    await open.evaluate("document.getElementById('send').click()")
     await cutWhile(() => read('answer'))
     const wanted = `complete, though the network was cut ${CUTS} times`
     await until(async () => (await read('status')) === wanted, 'the end')
     expect(await read('answer')).toBe(await storedText())
-    const picture = await page.picture()
+    const picture = await open.picture()
     writeFileSync(process.env['WARMPATH_PICTURE'] ?? path.join(folder, 'page.png'), picture)
     expect(picture.length).toBeGreaterThan(5000)
-    await page.close()
     rmSync(folder, { recursive: true })
   })
 })
