@@ -1,8 +1,11 @@
 // Stress of response logs, directory, load table and mailboxes: the pure C++ part, many threads,
 // under a sanitizer (build_and_run.sh).
 //
-//   OWNERS threads   open, publish, append, lag, turn, end, discard logs; obey pause and resume
-//   READERS threads  find a log by id, attach, wait for mail, read, check every byte, leave
+//   OWNERS threads   open, publish, append, lag, turn, end, discard, doom logs; obey pause, resume
+//                    and stop
+//   READERS threads  find a log by id, attach, wait for mail, read, check every byte, leave; ask
+//   for
+//                    its end, expire idle logs
 //   one loser        posts to mailboxes that are closed and opened again
 //
 // The byte at each position of a log follows from the log's number, so a reader can check what it
@@ -46,6 +49,7 @@ std::atomic<std::uint64_t> reads_to_end{0};
 std::atomic<std::uint64_t> cuts{0};
 std::atomic<std::uint64_t> pauses{0};
 std::atomic<std::uint64_t> logs_opened{0};
+std::atomic<std::uint64_t> stops{0};
 
 struct Random {
   std::uint64_t state;
@@ -140,11 +144,15 @@ void own_one(std::uint32_t owner, std::uint32_t number, Inbox& inbox, Random& ra
                         KEPT_BYTES_MAX,
                         LAG_BYTES_MAX};
   WARMPATH_CHECK(logs.open(options, &name));
+  if (random(2) == 0) logs.set_retention(name, random(4));
   logs_opened.fetch_add(1, std::memory_order_relaxed);
   // The log's number is the first thing in its head, for the readers' check.
   std::uint8_t head[4];
   std::memcpy(head, &number, sizeof(number));
   logs.set_head(name, head, sizeof(head));
+  std::uint8_t note[300];
+  std::memset(note, static_cast<int>(number % 251), sizeof(note));
+  (void)logs.set_note(name, note, sizeof(note));
   const std::string id = id_of(owner, number % IDS);
   LogName old;
   if (logs.find(TENANT, bytes_of(id), id.size(), &old)) logs.discard(old);
@@ -153,6 +161,7 @@ void own_one(std::uint32_t owner, std::uint32_t number, Inbox& inbox, Random& ra
   std::uint64_t floor = LOG_NO_FLOOR;
   std::uint8_t chunk[3000];
   LogFacts facts;
+  bool is_doomed = false;
   const std::uint32_t appends = random(120);
   for (std::uint32_t i = 0; i < appends; i++) {
     const std::uint32_t size = random(10) == 0 ? random(3000) : random(300);
@@ -165,11 +174,25 @@ void own_one(std::uint32_t owner, std::uint32_t number, Inbox& inbox, Random& ra
       logs.set_floor(name, floor);
     }
     if (random(100) == 0) logs.turn_to_window(name);
+    // Somebody wants the work to end: the owner sees it at its next look.
+    if (random(10) == 0) WARMPATH_CHECK(logs.stat(name, &facts));
+    if ((facts.status & LOG_STOP_ASKED) != 0) {
+      stops.fetch_add(1, std::memory_order_relaxed);
+      break;
+    }
+    if (random(400) == 0 && logs.doom_if_unread(name)) {
+      is_doomed = true;
+      break;
+    }
     if (random(20) == 0) std::this_thread::yield();
     if (random(20) == 0) obey(name, inbox, facts);  // Else it runs ahead, so that some are cut.
     with_lease(random);
   }
   logs.end(name, 1, bytes_of(id), id.size(), &facts);
+  if (is_doomed) {
+    // Nobody may have come after that.
+    WARMPATH_CHECK(logs.stat(name, &facts) && facts.remote_live == 0);
+  }
   if (random(5) == 0) logs.discard(name);
   logs.release(name);
 }
@@ -210,6 +233,8 @@ void read_one(Inbox& inbox, Random& random) {
     WARMPATH_CHECK((facts.status & LOG_UNKNOWN) == 0);
     logs.release(name);
   }
+  if (random(64) == 0) (void)logs.stop(name, TENANT + random(2));
+  if (random(64) == 0) (void)logs.expire(random(3));
   logs.attach(name, TENANT, inbox.id(), 1, position, &facts);
   if (facts.status != 0) return;
   const std::uint32_t reader = facts.size;
@@ -218,6 +243,8 @@ void read_one(Inbox& inbox, Random& random) {
   std::uint32_t number = 0;
   std::memcpy(&number, head, sizeof(number));
   std::uint8_t buffer[5000];
+  const std::size_t noted = logs.read_note(name, 0, buffer, sizeof(buffer));
+  for (std::size_t at = 0; at < noted; at++) WARMPATH_CHECK(buffer[at] == number % 251);
   for (;;) {
     logs.read(name, reader, buffer, 1 + random(sizeof(buffer)), &facts);
     if ((facts.status & LOG_CUT) != 0) {
@@ -266,6 +293,7 @@ void lose(std::uint64_t seed) {
 
 int run(double seconds, std::uint64_t seed) {
   store_budget().set_max(BUDGET_BYTES);
+  log_table().set_shelf({.items_max = 20, .tenant_items_max = 12, .tenant_bytes_max = 300'000});
   std::vector<std::thread> threads;
   for (std::uint32_t i = 0; i < OWNERS; i++) threads.emplace_back(own, i, seed + i);
   for (std::uint32_t i = 0; i < READERS; i++) threads.emplace_back(read, seed + 100 + i);
@@ -284,13 +312,14 @@ int run(double seconds, std::uint64_t seed) {
   log_table().totals(totals);
   for (const double total : totals) WARMPATH_CHECK(total == 0);
   WARMPATH_CHECK(load_table().drain_check() == 0);
-  std::printf("%llu logs, %llu MB read, %llu read to the end, %llu cut, %llu pauses\n",
+  std::printf("%llu logs, %llu MB read, %llu read to the end, %llu cut, %llu pauses, %llu stops\n",
               static_cast<unsigned long long>(logs_opened.load()),
               static_cast<unsigned long long>(bytes_read.load() >> 20),
               static_cast<unsigned long long>(reads_to_end.load()),
               static_cast<unsigned long long>(cuts.load()),
-              static_cast<unsigned long long>(pauses.load()));
-  WARMPATH_CHECK(reads_to_end.load() > 0);
+              static_cast<unsigned long long>(pauses.load()),
+              static_cast<unsigned long long>(stops.load()));
+  WARMPATH_CHECK(reads_to_end.load() > 0 && stops.load() > 0);
   return 0;
 }
 

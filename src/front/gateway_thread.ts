@@ -214,7 +214,9 @@ class GatewayThread {
   async #drain(graceMs: number): Promise<void> {
     this.#app.drain()
     const until = performance.now() + graceMs
-    const isBusy = () => this.#deadlines.size > 0 || this.#app.websockets > 0
+    // Clients here may read what another thread's exchange is still getting.
+    const isReading = () => this.#logs.counts.remoteReaders > 0
+    const isBusy = () => this.#deadlines.size > 0 || this.#app.websockets > 0 || isReading()
     while (isBusy() && performance.now() < until) {
       await new Promise(resolve => setTimeout(resolve, DRAIN_LOOK_MS))
     }

@@ -211,6 +211,7 @@ export class ResponseLog {
     if (isLagging) this.#feed(follower)
     else if (this.#end !== null) this.#finish(follower, this.#end)
     else this.#settle()
+    this.#sweep()
     return true
   }
 
@@ -258,7 +259,8 @@ export class ResponseLog {
     if (this.#end !== null) return
     const before = this.#remoteLive
     this.#countRemote()
-    if ((fact(FACT_STATUS) & LOG_STOP_ASKED) !== 0) return this.#upstream.stopped()
+    if ((fact(FACT_STATUS) & LOG_STOP_ASKED) !== 0) this.#upstream.stopped()
+    if (this.isEnded) return
     if (this.readers === 0 && (hasLeft || before > 0)) this.#upstream.abandoned()
     this.#settle()
   }

@@ -7,10 +7,12 @@
  * `RECONNECT_SEED` repeats one. 10,000 runs take some minutes.
  */
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import type { ResponseStreamEvent } from 'openai/resources/responses/responses'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Gateway } from '../gateway/gateway.ts'
 import { healthy, startGateway, until } from '../gateway/gateway.ts'
 import { modelEvents } from '../model/event_scanner.ts'
+import { checkEvents } from './event_rules.ts'
 import { CHAT_EVENTS, Numbers, responseEvents, ScriptedNode } from './scripted_node.ts'
 
 const RUNS = Number(process.env['RECONNECT_RUNS'] ?? 300)
@@ -58,6 +60,13 @@ function read(
     call.on('error', reject)
     call.end(body)
   })
+}
+
+/** The data of a stream with one data line an event. */
+function eventsOf(text: string): ResponseStreamEvent[] {
+  const lines = text.split('\n').filter(line => line.startsWith('data: '))
+  // Decode boundary: the scripted node writes them; the rules look at what they need.
+  return lines.map(line => JSON.parse(line.slice(6)) as ResponseStreamEvent)
 }
 
 interface Api {
@@ -127,6 +136,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       seen += ends.length
       if (part.isWhole) {
         expect([seed, Buffer.from(text, 'latin1').toString()]).toEqual([seed, whole])
+        if (api.name === 'responses') checkEvents(eventsOf(whole))
         return visits
       }
       // Now and then it reads to the end, so that the run has one.

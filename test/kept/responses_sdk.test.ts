@@ -42,6 +42,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     await node.close()
   })
 
+  const lastPost = () => node.requests.findLast(one => one.method === 'POST')
   const aborted = (): number => node.aborts.length
   const ended = (id: string): Promise<Response> =>
     until(async () => {
@@ -105,7 +106,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       store: false,
     })
     expect(third.status).toBe('completed')
-    const seen = JSON.parse(node.requests.at(-1)?.body.toString() ?? '') as {
+    const seen = JSON.parse(lastPost()?.body.toString() ?? '') as {
       input: { role: string; content: unknown }[]
       previous_response_id: null
     }
@@ -133,7 +134,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const headers = { 'content-type': 'application/json' }
     const reply = await fetch(`${gateway.url}/v1/responses`, { method: 'POST', headers, body })
     const { id } = (await reply.json()) as { id: string }
-    const seen = node.requests.at(-1)?.body.toString() ?? ''
+    const seen = lastPost()?.body.toString() ?? ''
     const output = JSON.stringify(first.output)
     expect(seen).toContain(`"input":[{"role":"user","content":"bytes"},`)
     expect(seen.endsWith(`,${own}],"previous_response_id":null,"request_id":"${id}"}`)).toBe(true)

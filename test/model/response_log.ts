@@ -17,6 +17,8 @@ export class LogModel {
   readonly bytesMax: number
   readonly lagBytesMax: number
   isEnded = false
+  /** Its ids have gone: nobody on another thread gets to it any more. */
+  isDiscarded = false
   wasAbandoned = false
   readonly readers: ModelReader[] = []
 
@@ -61,6 +63,7 @@ export class LogModel {
 
   attach(isRemote: boolean, position: number): ModelReader | null {
     if (position < this.base || position > this.text.length) return null
+    if (isRemote && this.isDiscarded) return null
     const isLagging = !isRemote && position < this.text.length
     const reader = { isRemote, position, isWanting: true, isLagging, isLive: true, isCut: false }
     this.readers.push(reader)
@@ -73,6 +76,13 @@ export class LogModel {
     reader.position += taken.length
     if (reader.isWanting || taken === '') reader.isLagging = false
     return taken
+  }
+
+  /** The owner ends an unread log's time: false when somebody on another thread reads it. */
+  doom(): boolean {
+    if (this.#live().some(reader => reader.isRemote)) return false
+    this.isDiscarded = true
+    return true
   }
 
   leave(reader: ModelReader): void {

@@ -1,8 +1,9 @@
 /**
  * Random commands against the plain model: readers of this and of other threads come, lag, take,
- * leave; the log is appended to, turned, ended and read by position. After each command every
- * reader has the same bytes, offsets and state in both. Remote readers are driven through the
- * native calls, with `reconsider` standing for the mail that their thread would send.
+ * leave; the log is appended to, turned, ended and read by position; its ids are taken away, its
+ * end is asked for, it is doomed or cancelled. After each command every reader has the same bytes,
+ * offsets and state in both. Remote readers are driven through the native calls, with `reconsider`
+ * standing for the mail that their thread would send.
  */
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -12,7 +13,9 @@ import {
   FACT_WHOLE_END,
   FACT_WORDS,
   LOG_CUT,
+  LOG_ENDED,
   LOG_EXPIRED,
+  LOG_UNKNOWN,
   nativeLog,
   readLogTotals,
 } from '../../src/native/response_log.ts'
@@ -22,6 +25,7 @@ import { LogModel, type ModelReader } from '../model/response_log.ts'
 import { HEAD, latin1, Recorder } from './recorder.ts'
 
 const TENANT = 3
+const ID = 'the log'
 const LAG_BYTES_MAX = 600
 /** No thread has this id: mail to it is refused, as to a thread that has gone. */
 const NO_THREAD = 0xfffffffe
@@ -42,7 +46,9 @@ class Harness {
   readonly model: LogModel
   readonly log: ResponseLog
   readonly pairs: Pair[] = []
+  readonly owner = new LogOwner(NO_THREAD)
   wasAbandoned = false
+  wasStopped = false
 
   constructor(isKept: boolean, bytesMax: number) {
     this.model = new LogModel(isKept, bytesMax, LAG_BYTES_MAX)
@@ -52,16 +58,19 @@ class Harness {
       tenant: TENANT,
       bytesMax,
       lagBytesMax: LAG_BYTES_MAX,
-      owner: new LogOwner(NO_THREAD),
+      owner: this.owner,
       upstream: {
         pause: () => {},
         resume: () => {},
         abandoned: () => {
           this.wasAbandoned = true
         },
-        stopped: () => {},
+        stopped: () => {
+          this.wasStopped = true
+        },
       },
     })
+    this.log.publish(ID)
     this.log.head(HEAD)
   }
 
@@ -73,7 +82,7 @@ class Harness {
     if (recorder === null) {
       const { slot, generation } = this.log
       nativeLog.logAttach(slot, generation, TENANT, NO_THREAD, 1, start, facts)
-      expect((fact(FACT_STATUS) & LOG_EXPIRED) !== 0).toBe(model === null)
+      expect((fact(FACT_STATUS) & (LOG_EXPIRED | LOG_UNKNOWN)) !== 0).toBe(model === null)
       // A remote reader reads at once; where that lets the upstream run, there is mail.
       index = fact(FACT_SIZE)
       this.log.reconsider(false)
@@ -140,14 +149,35 @@ class Harness {
     this.log.reconsider(true)
   }
 
-  end(): void {
+  end(kind: 'complete' | 'cancelled' = 'complete'): void {
     if (this.model.isEnded) return
-    this.log.end({ kind: 'complete' })
+    this.log.end({ kind })
     this.model.isEnded = true
     for (const { model, recorder } of this.pairs) {
       const hasAll = !model.isLagging || model.position === this.model.text.length
       if (recorder !== null && hasAll) model.isLive = false
     }
+  }
+
+  /** Somebody else asks for the end, or takes the ids away; or the owner dooms the log. */
+  meddle(kind: 'stop' | 'stop by another' | 'discard' | 'doom'): void {
+    const { slot, generation } = this.log
+    if (kind === 'discard') {
+      nativeLog.logDiscard(slot, generation)
+      this.model.isDiscarded = true
+      expect(this.owner.find(TENANT, ID)).toBe(null)
+      return
+    }
+    if (kind === 'doom') {
+      expect(nativeLog.logDoomIfUnread(slot, generation)).toBe(this.model.doom())
+      return
+    }
+    const isOwn = kind === 'stop'
+    const was = this.wasStopped
+    const status = nativeLog.logStop(slot, generation, isOwn ? TENANT : TENANT + 1)
+    expect(status).toBe(isOwn ? (this.model.isEnded ? LOG_ENDED : 0) : LOG_UNKNOWN)
+    this.log.reconsider(false)
+    expect(this.wasStopped).toBe(was || (isOwn && !this.model.isEnded))
   }
 
   readAt(position: number): void {
@@ -194,6 +224,8 @@ class Harness {
       this.leave(pair)
     }
     expect(this.wasAbandoned).toBe(this.model.wasAbandoned)
+    // A kept log that ended would wait under its id.
+    nativeLog.logDiscard(this.log.slot, this.log.generation)
     this.log.close()
   }
 }
@@ -222,7 +254,19 @@ const command = fc.oneof(
       size: fc.integer({ min: 1, max: 300 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('turn' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constantFrom(
+        'turn',
+        'cancel',
+        'stop',
+        'stop by another',
+        'discard',
+        'doom' as const,
+      ),
+    }),
+  },
 )
 
 type Step = typeof command extends fc.Arbitrary<infer T> ? T : never
@@ -243,7 +287,11 @@ function run(harness: Harness, step: Step): void {
       pair.recorder.isWanting = step.kind === 'want'
       pair.model.isWanting = step.kind === 'want'
     }
-  } else if (model.isKept) {
+  } else if (step.kind === 'cancel') {
+    // Seldom, else no run would get far.
+    if (model.text.length % 5 === 0) harness.end('cancelled')
+  } else if (step.kind !== 'turn') harness.meddle(step.kind)
+  else if (model.isKept) {
     harness.log.turnToWindow()
     model.isKept = false
   }
@@ -261,6 +309,7 @@ describe('response log against its model', () => {
         const harness = new Harness(kept, max)
         for (const step of commands) run(harness, step)
         harness.finish()
+        expect(readLogTotals()).toEqual(before)
       }),
       { numRuns: 1500, interruptAfterTimeLimit: 20_000 },
     )

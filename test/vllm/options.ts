@@ -15,7 +15,7 @@ developer mode (VLLM_SERVER_DEV_MODE=1, for /reset_prefix_cache), and with nothi
   --adapter URL NAME       an engine that serves an adapter NAME beside the base model
   --embedding URL          an engine with --runner pooling --convert embed
   --threads 1,2            gateway threads, one run for each
-  --only NAME,NAME         parts: discovery sdk bytes placement exactness aborts kill
+  --only NAME,NAME         parts: discovery sdk kept bytes placement exactness aborts kill
                            limited adapter embedding
   --requests N             requests of the exactness part (240)
   --seed N                 seed of the prompts (by the clock)
@@ -24,6 +24,7 @@ developer mode (VLLM_SERVER_DEV_MODE=1, for /reset_prefix_cache), and with nothi
 export const PARTS = [
   'discovery',
   'sdk',
+  'kept',
   'bytes',
   'placement',
   'exactness',

@@ -14,6 +14,7 @@ import type { Engine } from './engine.ts'
 import { checkEviction, checkExactness } from './exactness.ts'
 import { checkFullQueue } from './full_queue.ts'
 import { Gateway } from './gateway_process.ts'
+import { checkKept } from './kept.ts'
 import { checkKill } from './kill_restart.ts'
 import { type Options, PARTS, type Part, readOptions } from './options.ts'
 import { checkPlacement } from './placement.ts'
@@ -68,6 +69,8 @@ async function runPart(
       return use(engines, bench => checkDiscovery(report, bench))
     case 'sdk':
       return use(engines, bench => checkSdk(report, bench))
+    case 'kept':
+      return use(engines, bench => checkKept(report, bench))
     case 'bytes':
       return use(engines, bench => checkBytes(report, bench))
     case 'placement': {
