@@ -43,6 +43,9 @@ export const BUFFERED_BYTES_MAX = 65_536
 /** Bytes queued in the socket of a client that goes on asking without reading its errors. */
 export const UNREAD_BYTES_MAX = 524_288
 
+/** What `send` answers when more is queued than it takes: the message is lost. */
+const DROPPED = 2
+
 /** Close codes, as clients expect them: they come back on 1012 and 1013 and not on the others. */
 export const CLOSE_CODES = {
   aged: 1000,
@@ -195,8 +198,16 @@ export class Connection implements LaneHost, Flushable, Member {
   say(message: string | Uint8Array): void {
     const ws = this.#ws
     if (ws === null) return
-    ws.send(message, typeof message !== 'string')
-    if (ws.getBufferedAmount() <= UNREAD_BYTES_MAX) return
+    if (ws.send(message, typeof message !== 'string') === DROPPED) {
+      return this.end('overload', 'the client does not read')
+    }
+    this.endIfUnread()
+  }
+
+  /** Ends a connection on which only answers to noise pile up; lanes see to themselves. */
+  endIfUnread(): void {
+    if (this.#ws === null || this.#inFlight > 0) return
+    if (this.#ws.getBufferedAmount() <= UNREAD_BYTES_MAX) return
     this.end('overload', 'the client does not read')
   }
 
@@ -223,18 +234,20 @@ export class Connection implements LaneHost, Flushable, Member {
   #sendRing(): void {
     this.#isFlushing = true
     for (let lane = this.#ring.shift(); lane !== undefined; lane = this.#ring.shift()) {
-      lane.isMarked = false
       const ws = this.#ws
       if (ws === null) break
+      // Beyond its own limit uWebSockets.js would drop a message.
+      if (ws.getBufferedAmount() > BUFFERED_BYTES_MAX) {
+        this.#ring.unshift(lane)
+        this.blockedMs = this.#options.now()
+        break
+      }
+      lane.isMarked = false
       if (lane.sendOne(ws) === 'dropped') {
         this.end('internal', 'a message was lost')
         break
       }
       if (lane.hasPieces && !lane.isMarked) this.mark(lane)
-      if (this.#ring.length > 0 && ws.getBufferedAmount() > BUFFERED_BYTES_MAX) {
-        this.blockedMs = this.#options.now()
-        break
-      }
     }
     this.#isFlushing = false
   }

@@ -134,8 +134,7 @@ export class WebSocketFront {
       drain: ws => ws.getUserData().connection.drained(),
       ping: ws => {
         // Pongs to a client that reads none would pile up.
-        const { connection } = ws.getUserData()
-        if (ws.getBufferedAmount() > 0) connection.end('overload', 'the client does not read')
+        ws.getUserData().connection.endIfUnread()
       },
       close: ws => {
         const { connection } = ws.getUserData()

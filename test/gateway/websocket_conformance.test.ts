@@ -22,6 +22,8 @@ const FIN = 0x80
 /** A stream of 120 MB, in events of 60 KB. */
 const FLOOD_EVENTS = 2000
 const FLOOD_EVENT_BYTES = 60_000
+/** An event that fills more than a socket's queue by itself. */
+const HUGE_EVENT_BYTES = 6 * MIB
 /** What the process may grow by in a test here; a fault would cost hundreds of megabytes. */
 const GROWTH_BYTES_MAX = 120 * MIB
 
@@ -109,7 +111,8 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       })
       request.on('end', () => {
         response.setHeader('content-type', 'text/event-stream')
-        const big = 'x'.repeat(body.includes('"flood"') ? FLOOD_EVENT_BYTES : 10)
+        const size = body.includes('"flood"') ? FLOOD_EVENT_BYTES : 10
+        const big = 'x'.repeat(body.includes('"huge"') ? HUGE_EVENT_BYTES : size)
         const count = body.includes('"flood"') ? FLOOD_EVENTS : 2
         const write = (i: number): void => {
           for (; i < count; i++) {
@@ -212,6 +215,23 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     await until(async () => (await metric(gateway, slow)) > closed, 'the blocked socket')
     expect(rssOf(gateway) - before).toBeLessThan(GROWTH_BYTES_MAX)
     reader.socket.destroy()
+  })
+
+  test('behind an event larger than the queue nothing is lost, and pings are welcome', async () => {
+    const client = await openSocket(gateway.url + CHAT)
+    client.ws.pause()
+    const turn = (content: string, lane: string): object => {
+      return { model: 'm', messages: [{ role: 'user', content }], stream_id: lane }
+    }
+    client.ask(turn('huge', 'a'))
+    for (const lane of ['b', 'c', 'd']) {
+      client.ask(turn('x', lane))
+      client.ws.ping()
+    }
+    client.ws.resume()
+    await Promise.all(['a', 'b', 'c', 'd'].map(lane => client.ended(lane)))
+    for (const lane of ['a', 'b', 'c', 'd']) expect(client.lane(lane)).toHaveLength(3)
+    await client.close()
   })
 
   test('a lane with a backlog does not hold up the others', async () => {
