@@ -82,6 +82,10 @@ class RawSocket {
   }
 }
 
+function turn(content: string, lane: string): object {
+  return { model: 'm', messages: [{ role: 'user', content }], stream_id: lane }
+}
+
 function ask(content: string): Buffer {
   const messages = [{ role: 'user', content }]
   return Buffer.from(JSON.stringify({ model: 'm', messages }))
@@ -220,9 +224,6 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('behind an event larger than the queue nothing is lost, and pings are welcome', async () => {
     const client = await openSocket(gateway.url + CHAT)
     client.ws.pause()
-    const turn = (content: string, lane: string): object => {
-      return { model: 'm', messages: [{ role: 'user', content }], stream_id: lane }
-    }
     client.ask(turn('huge', 'a'))
     for (const lane of ['b', 'c', 'd']) {
       client.ask(turn('x', lane))
