@@ -11,7 +11,7 @@ import { readdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { type FileHandle, open, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { array, assert, asyncProperty, constantFrom, nat, record } from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { PlainServing } from '../model/served_files.ts'
 import { canMount } from './privileges.ts'
 import { makeFolders, Served } from './served.ts'
@@ -112,10 +112,24 @@ class Run {
   }
 }
 
+let running: Served | null = null
+
+// Also after a failure: nothing may be left behind.
+afterEach(async () => {
+  if (running === null) return
+  expect(await running.stop()).toBe(0)
+  running.folders.remove()
+  running = null
+})
+
+async function start(mode: string, ...words: string[]): Promise<Served> {
+  running = await Served.start(makeFolders(), [`mode=${mode}`, ...words])
+  return running
+}
+
 describe.skipIf(!canMount).each(['passthrough', 'copy'] as const)('in %s mode', mode => {
   test('random commands show every reader its own generation', { timeout: 120_000 }, async () => {
-    const folders = makeFolders()
-    const served = await Served.start(folders, [`mode=${mode}`, 'revalidate=0'])
+    const served = await start(mode, 'revalidate=0')
     let lives = 0
     await assert(
       asyncProperty(array(command, { minLength: 5, maxLength: 40 }), async commands => {
@@ -134,14 +148,13 @@ describe.skipIf(!canMount).each(['passthrough', 'copy'] as const)('in %s mode', 
       }),
       { numRuns: 15, endOnFailure: true },
     )
-    expect(await served.stop()).toBe(0)
-    folders.remove()
   })
 
   test('opens that race evictions never fail', { timeout: 60_000 }, async () => {
-    const folders = makeFolders()
+    const served = await start(mode, 'revalidate=10')
+    const { folders } = served
     writeFileSync(path.join(folders.source, 'a'), 'x'.repeat(10_000))
-    const served = await Served.start(folders, [`mode=${mode}`])
+    await vi.waitFor(async () => expect(await readdir(folders.mount)).toEqual(['a']))
     let evicted = 0
     const isDone = (): boolean => evicted >= EVICTIONS
     const evicting = (async () => {
@@ -155,7 +168,5 @@ describe.skipIf(!canMount).each(['passthrough', 'copy'] as const)('in %s mode', 
       }
     })
     await Promise.all([evicting, ...reading])
-    expect(await served.stop()).toBe(0)
-    folders.remove()
   })
 })
