@@ -64,6 +64,11 @@ async function badPeer(member: Member, bytes: Buffer, answer: Answer): Promise<s
   return `127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
+/** Wrong bytes, and their own digest. */
+function lie(response: ServerResponse, chunk: Buffer): void {
+  reply(response, flipped(chunk), digestOf(flipped(chunk)))
+}
+
 const ANSWERS: Readonly<Record<string, Answer>> = {
   'one bit is wrong': (response, chunk) => reply(response, flipped(chunk), digestOf(chunk)),
   'another generation': response => response.writeHead(409).end(),
@@ -116,9 +121,6 @@ describe('a peer that has the whole file', () => {
     await honest.start()
     await honest.preload()
     site.weather.sourceBytes = 0
-    const lie: Answer = (response, chunk) => {
-      reply(response, flipped(chunk), digestOf(flipped(chunk)))
-    }
     const liar = await badPeer(honest, bytes, lie)
     const member = site.make({ peers: [liar, `127.0.0.1:${honest.port}`] })
     await member.start()

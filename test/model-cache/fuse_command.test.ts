@@ -15,9 +15,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { canMount } from './privileges.ts'
 import { mountsBelow, program, until, Workplace } from './workplace.ts'
+
+// Each test starts several processes of Node, which takes long on a machine that is busy.
+vi.setConfig({ testTimeout: 120_000 })
 
 const MIB = 2 ** 20
 let place = new Workplace()
@@ -245,7 +248,7 @@ describe.runIf(canMount)('what is refused before anything is mounted', () => {
 })
 
 describe.runIf(canMount)('four mounts of one service', () => {
-  test('read each source byte about once', { timeout: 120_000 }, async () => {
+  test('read each source byte about once', async () => {
     const bytes = randomBytes(70 * MIB)
     place.write('m/a', bytes)
     const words = ['--capacity', '1MiB', '--listen', '127.0.0.1:0']

@@ -13,8 +13,11 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { until, Workplace } from './workplace.ts'
+
+// Each test starts several processes of Node, which takes long on a machine that is busy.
+vi.setConfig({ testTimeout: 120_000 })
 
 const MIB = 2 ** 20
 let place = new Workplace()
