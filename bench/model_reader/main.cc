@@ -63,16 +63,19 @@ int open_file(const Plan& plan) {
 }
 
 std::uint64_t read_blocks(const Plan& plan, std::uint64_t from, std::uint64_t to) {
-  std::vector<std::uint8_t> buffer(BLOCK);
+  // Aligned: to an odd address the kernel copies several times slower on some processors.
+  auto* buffer = static_cast<std::uint8_t*>(std::aligned_alloc(PAGE, BLOCK));
+  if (buffer == nullptr) fail("aligned_alloc");
   const int file = open_file(plan);
   std::uint64_t sum = 0;
   for (unsigned pass = 0; pass < plan.count; pass++) {
     for (std::uint64_t at = from; at < to; at += BLOCK) {
-      if (pread(file, buffer.data(), BLOCK, static_cast<off_t>(at)) != BLOCK) fail("pread");
-      for (std::size_t i = 0; i < BLOCK; i += PAGE) sum += word_at(buffer.data() + i);
+      if (pread(file, buffer, BLOCK, static_cast<off_t>(at)) != BLOCK) fail("pread");
+      for (std::size_t i = 0; i < BLOCK; i += PAGE) sum += word_at(buffer + i);
     }
   }
   close(file);
+  std::free(buffer);
   return sum;
 }
 
@@ -91,7 +94,7 @@ std::uint64_t touch_mapping(const Plan& plan, std::uint64_t from, std::uint64_t 
 }
 
 std::uint64_t read_at_random(const Plan& plan, unsigned thread) {
-  std::uint8_t buffer[PAGE];
+  alignas(PAGE) std::uint8_t buffer[PAGE];
   const int file = open_file(plan);
   std::uint64_t sum = 0;
   // xorshift: the same places on every path.
