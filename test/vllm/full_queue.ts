@@ -6,7 +6,7 @@ import { msUntil } from './until.ts'
 import { json, post } from './wire.ts'
 
 /** Requests sent at once: more than half of them are more than the small queue takes. */
-const REQUESTS = 24
+const REQUESTS = 48
 
 export async function checkFullQueue(
   report: Report,
