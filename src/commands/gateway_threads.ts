@@ -23,13 +23,6 @@ import { reservePort } from './reserve_port.ts'
  */
 const EXCHANGE_HEAP_FLAG = '--no-allocation-site-pretenuring'
 
-/**
- * MiB of a thread's young generation, three semi-spaces of 32; V8's own limit is half of that. What
- * is in flight survives each scavenge and is copied, so half as many of them copy half as much. It
- * is filled under load only: an idle thread stays at a few MiB.
- */
-const YOUNG_GENERATION_MB_MAX = 96
-
 /** What every thread gets alike. */
 export type CommonStart = Omit<ThreadStart, 'index' | 'metrics' | 'waiting' | 'mailboxes' | 'port'>
 
@@ -55,9 +48,7 @@ export interface PreparedThread {
 export function prepareThread(): PreparedThread {
   allowLargeHeads()
   setFlagsFromString(EXCHANGE_HEAP_FLAG)
-  const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB_MAX }
-  const file = new URL('../front/gateway_thread.js', import.meta.url)
-  return { worker: new Worker(file, { resourceLimits }) }
+  return { worker: new Worker(new URL('../front/gateway_thread.js', import.meta.url)) }
 }
 
 export class GatewayThreads {

@@ -21,7 +21,7 @@
  *
  * Cost: one send for what one read of the node's socket brought, and no allocation but a copy of
  * an event's piece that had to wait. `onBytes` says "no more" one chunk late, because the socket is
- * asked at the end of the turn; a turn brings 64 KiB at most.
+ * asked at the end of the turn, or after 64 KiB.
  */
 import type { HttpResponse } from 'uWebSockets.js'
 import { errorEvent } from '../api/error_event.ts'
@@ -42,6 +42,12 @@ import { errorAnswer, reply, statusLine, writeOrigin } from './reply.ts'
 
 /** Bytes of an incomplete event that are held back; an error event needs a whole one before it. */
 export const EVENT_HELD_BYTES_MAX = 65_536
+
+/**
+ * Bytes of one stream gathered in a turn. A socket is read 32 times in a turn, 64 KiB each;
+ * were all of it gathered, a reader that has stalled would be noticed 2 MiB late.
+ */
+const GATHERED_BYTES_MAX = 65_536
 
 /** Headers of a node that concern its own connection or that the front writes itself. */
 const OWN_HEADERS = new Set([
@@ -99,6 +105,7 @@ export class ClientStream implements Asker, Flushable {
   #out: Uint8Array | null = null
   #more: Uint8Array[] | null = null
   #isMarked = false
+  #gatheredBytes = 0
   readonly #writeNow: () => void
 
   constructor(connection: Connection, facts: StreamFacts) {
@@ -235,17 +242,21 @@ export class ClientStream implements Asker, Flushable {
       if (this.#out === null) this.#out = bytes
       else if (this.#more === null) this.#more = [bytes]
       else this.#more.push(bytes)
+      this.#gatheredBytes += bytes.length
     }
     if (!this.#isMarked) {
       this.#isMarked = true
       flushSoon(this)
     }
+    if (this.#gatheredBytes > GATHERED_BYTES_MAX) this.flush()
     return !this.#isLagging
   }
 
   /** Part of Flushable. */
   flush(): void {
+    if (!this.#isMarked) return
     this.#isMarked = false
+    this.#gatheredBytes = 0
     if (!this.#connection.isGone) this.#res.cork(this.#writeNow)
   }
 

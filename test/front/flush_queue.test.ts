@@ -1,6 +1,10 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { beforeEach, expect, test } from 'vitest'
 import { type Flushable, flushSoon, flushWhole } from '../../src/front/flush_queue.ts'
+
+/** Resolves when what was put off in this turn of the event loop has run. */
+function nextTurn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
+}
 
 /** Names of streams in the order in which they were flushed. */
 let flushed: string[] = []
