@@ -38,14 +38,16 @@ std::string unescaped(const std::string& text) {
   return out;
 }
 
-// In a child, because statfs of a daemon that hangs would hold us for ever.
+// In a child, because statfs of a daemon that hangs would hold us for ever. A request that is under
+// way while the last descriptor closes ends with ECONNABORTED, later ones with ENOTCONN.
 bool is_dead(const std::string& path) {
   const pid_t child = fork();
   if (child < 0) return false;
   if (child == 0) {
     alarm(STATFS_SECONDS);
     struct statfs facts;
-    _exit(statfs(path.c_str(), &facts) < 0 && errno == ENOTCONN ? 1 : 0);
+    const bool has_failed = statfs(path.c_str(), &facts) < 0;
+    _exit(has_failed && (errno == ENOTCONN || errno == ECONNABORTED) ? 1 : 0);
   }
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
