@@ -4,8 +4,8 @@
  *     finish(facts) ──► held until the end of this turn of the event loop ──► written, all at once
  *
  * They are written after the turn's last bytes have left for the clients, who do not wait for our
- * books; and all of a turn's together, when the code for them is warm: 64 at a time cost about half
- * of what 64 single ones do. The end of the process, and whoever asks, settles them (`settle`).
+ * books; and all of a turn's together, so that the code for them is warm from the second on. The
+ * end of the process settles what is left (`settle`).
  *
  * Times are milliseconds of the thread's monotonic clock; 0 means "not reached". Nothing here is
  * done per chunk or per event.

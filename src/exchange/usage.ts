@@ -3,7 +3,7 @@
  *
  * A stream carries `usage` in its last chunk or two before `[DONE]`, a plain reply near its end;
  * so the last occurrence of the key within the last pieces is looked for, and its numbers are read
- * off the bytes: a decoded object costs four times as much and is thrown away at once. Each API
+ * off the bytes: a decoded object would cost more and be thrown away at once. Each API
  * counts differently (observed on vLLM 0.32):
  *
  * | API | prompt tokens | cached |

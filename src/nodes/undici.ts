@@ -1,8 +1,8 @@
 /**
  * The parts of undici that the gateway uses, each loaded from its own file.
  *
- * The package's index loads fetch, WebSocket, caches and mocks as well: 100 more files, which cost
- * every thread 70 ms of its start and 8 MB of its memory. The package declares no `exports`, and
+ * The package's index loads fetch, WebSocket, caches and mocks as well, which cost every thread
+ * some 70 ms of its start, and memory. The package declares no `exports`, and
  * its version is pinned; test/nodes/undici.test.ts holds these parts beside the index's own.
  */
 import { createRequire } from 'node:module'

@@ -5,7 +5,7 @@
  *                     └──(batch bytes reached, or timer)──┘
  *
  * A line is encoded into the block at once, while its pieces are in the processor's cache: the
- * line of an exchange is joined of 45, and joining 64 KiB of them later costs twice as much.
+ * line of an exchange is joined of some 45, and 64 KiB of such lines no longer fit there.
  *
  * Invariants: a chunk is made of whole lines and is at most LOG_WRITE_BYTES_MAX long (a file:
  * LOG_FILE_WRITE_BYTES_MAX) unless one line is longer; chunks leave in order; one write is under

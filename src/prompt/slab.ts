@@ -3,10 +3,10 @@
  *
  *     slab   [ spans of A | spans of B | … free … ]     take(n) ─► fill ─► commit(n used)
  *
- * A typed array of its own for each request is an allocation outside the heap and a finalizer,
- * about 1.5 µs; a view on a slab is 0.1 µs. A slab lives as long as the last view on it, so what
- * lives long must be copied out of it first. What is larger than a quarter of a slab gets an
- * array of its own.
+ * A typed array of its own for each request is an allocation outside the heap and a finalizer as
+ * soon as native code has seen it; a view on a slab is neither. A slab lives as long as the last
+ * view on it, so what lives long must be copied out of it first. What is larger than a quarter of
+ * a slab gets an array of its own.
  */
 
 /** Words of one slab: at 8 bytes, 128 KiB that a single view can keep alive. */
