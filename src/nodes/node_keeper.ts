@@ -11,6 +11,10 @@
  * A restart is seen by another process start or version, by counters that ran backwards, by the KV
  * sequence, or, where the engine says nothing of its start, by a refused connection followed by an
  * answer. The order is always: hide the slots' blocks, raise the epoch, only then be a candidate.
+ *
+ * Blocks belong to the process of `#facts.metrics` or to a later one: a subscription begins only
+ * after these metrics were asked for, and every later answer of another process ends it. A restart
+ * during the questions themselves costs one drop too many, never a block of a dead process.
  */
 import type { Clock } from './clock.ts'
 import { type HealthTimings, type NodeEntry, nodeIdOf, originOf } from './config.ts'
@@ -27,8 +31,6 @@ const CHECK_GAP_MS = 50
 /** Requests that a node on trial gets beside those it still has. */
 const TRIAL_REQUESTS_MAX = 2
 const NO_MODELS: readonly ServedModel[] = []
-/** The ranks of a node report one restart within this (ms); it counts once. */
-const RESTART_QUIET_MS = 500
 
 export interface KeeperSurroundings extends RankSurroundings {
   readonly clock: Clock
@@ -57,7 +59,6 @@ export class NodeKeeper {
   #reason = 'not asked yet'
   #metricsAtMs = Number.NEGATIVE_INFINITY
   #modelsAtMs = Number.NEGATIVE_INFINITY
-  #restartedAtMs = Number.NEGATIVE_INFINITY
   #checkedAtMs = Number.NEGATIVE_INFINITY
   #isChecking = false
   #isCheckWanted = false
@@ -158,11 +159,9 @@ export class NodeKeeper {
     // A report of a subscription that has ended is about a process that is known to be gone.
     if (!this.ranks.isSubscribed(report.slot)) return
     this.ranks.reported(report.slot, report.state)
-    const ageMs = this.#around.clock.nowMs() - this.#restartedAtMs
-    if (report.restarted && ageMs >= RESTART_QUIET_MS) {
-      // The feed has dropped this slot's blocks by itself; the other ranks died with it.
-      this.ranks.clearBlocks(report.slot)
-      this.#newProcess('KV sequence ran backwards')
+    if (report.restarted) {
+      // This feed goes on with whoever answers now, but which process that is nobody has asked.
+      this.#restarted('KV sequence ran backwards')
       void this.#rediscover()
     }
     this.#around.onChange()
@@ -251,7 +250,9 @@ export class NodeKeeper {
     this.#isDiscovering = false
     if (this.#isStopped) return
     // Without an answer the node stays unknown, and the next scrape asks once more.
-    if (found !== null) this.#adopt(found)
+    if (found === null) return
+    if (!this.#isUnknown && this.#isReplaced(found)) this.#restarted('answers as another process')
+    this.#adopt(found)
   }
 
   #adopt(found: NodeFacts): void {
@@ -275,13 +276,8 @@ export class NodeKeeper {
   /** Drops what is known of the old process; the caller asks the new one. */
   #restarted(how: string): void {
     this.ranks.dropBlocks()
-    this.#newProcess(how)
-  }
-
-  #newProcess(how: string): void {
     this.#isUnknown = true
     this.#epoch = this.#around.nextEpoch()
-    this.#restartedAtMs = this.#around.clock.nowMs()
     this.health.replaced()
     this.#around.log.warn({ node: this.id, epoch: this.#epoch, how }, 'node restarted')
   }

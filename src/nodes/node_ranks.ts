@@ -100,14 +100,10 @@ export class NodeRanks {
     this.#indexId = 0
   }
 
-  /**
-   * The caches are empty: hides the blocks and keeps the subscriptions. The blocks of `cleared`, if
-   * given, were dropped by the feed already, which may have stored new ones since.
-   */
-  clearBlocks(cleared: number | null = null): void {
+  /** The caches are empty: hides the blocks and keeps the subscriptions. */
+  clearBlocks(): void {
     const { kvCommands } = this.#surroundings
     for (const { slot, planKey } of this.#held) {
-      if (slot === cleared) continue
       kvCommands.hide(slot)
       if (planKey !== '') void kvCommands.clear(slot)
     }

@@ -2,6 +2,8 @@
  * Members in one process for tests: each with a store of its own, one source between them whose
  * bytes are counted, and faults that can be put in front of it.
  */
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import {
   closeSync,
   mkdirSync,
@@ -11,6 +13,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { DirectorySource } from '../../src/model-cache/directory_source.ts'
@@ -150,21 +153,28 @@ export function bytesOf(member: Member, name: string): Buffer | null {
   return bytes
 }
 
-/** A free port, for members that have to know each other before they start. */
+/**
+ * Ports for members that have to know each other before they start; the port after each is free as
+ * well. They lie below those that the system hands out, so nobody gets them by chance meanwhile.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const { createServer } = await import('node:net')
-  const servers = Array.from({ length: count }, () => createServer())
-  const ports = await Promise.all(
-    servers.map(
-      server =>
-        new Promise<number>(resolve => {
-          server.listen(0, '127.0.0.1', () => {
-            const address = server.address()
-            resolve(typeof address === 'object' && address !== null ? address.port : 0)
-          })
-        }),
-    ),
-  )
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return ports
+  const found: number[] = []
+  while (found.length < count) {
+    const port = 2 * randomInt(5_000, 16_000)
+    if (found.includes(port)) continue
+    if ((await isFree(port)) && (await isFree(port + 1))) found.push(port)
+  }
+  return found
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch {
+    return false
+  }
+  server.close()
+  await once(server, 'close')
+  return true
 }
