@@ -9,7 +9,7 @@
  * on the same bytes and must count the same bytes and events. What it cannot show: the cost of
  * caches that a real relay, with its sockets in between, has cold.
  */
-import { FACT_WORDS, LOG_PRIVATE, nativeLog } from '../src/native/response_log.ts'
+import { LOG_PRIVATE, nativeLog } from '../src/native/response_log.ts'
 import type { LogEnd, LogHead, LogMode, LogReader } from '../src/responses/log_reader.ts'
 import { ResponseLog } from '../src/responses/response_log.ts'
 import type { BenchOptions, BenchResult } from './options.ts'
@@ -75,10 +75,9 @@ function direct(chunk: Uint8Array, count: number, reader: Counter): void {
 /** The native call alone, without the readers: what the seam and the scan cost. */
 function scanOnly(chunk: Uint8Array, count: number, reader: Counter): void {
   const name = new Uint32Array(2)
-  const facts = new Uint32Array(FACT_WORDS)
   nativeLog.logOpen(0, 0, 0, LOG_PRIVATE, KEPT_BYTES_MAX, LAG_BYTES_MAX, name)
   const [slot = 0, generation = 0] = name
-  for (let i = 0; i < count; i++) nativeLog.logAppend(slot, generation, chunk, facts)
+  for (let i = 0; i < count; i++) nativeLog.logAppend(slot, generation, chunk)
   nativeLog.logRelease(slot, generation)
   reader.bytes += chunk.length * count
   reader.wholeBytes += chunk.length * count

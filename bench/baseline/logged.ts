@@ -7,6 +7,7 @@
  * One reader on the same thread in window mode, as the gateway's common case is. What it does
  * badly: the writer pauses the node by itself, so the log never sees a reader that lags.
  */
+import { Buffer } from 'node:buffer'
 import type { Dispatcher } from 'undici'
 import type { LogEnd, LogReader } from '../../src/responses/log_reader.ts'
 import { ResponseLog } from '../../src/responses/response_log.ts'

@@ -46,11 +46,13 @@ napi_value open(napi_env env, napi_callback_info info) {
   return seam::boolean(env, true);
 }
 
-// (slot, generation, chunk, facts)
+// (slot, generation, chunk); the facts go where the function's data points, for this call is made
+// for every token and looking into one more array would cost a tenth of it.
 napi_value append(napi_env env, napi_callback_info info) {
-  const seam::Arguments<4> in(env, info);
-  const auto chunk = seam::view<std::uint8_t>(env, in[2]);
-  log_table().append(name_of(env, in[0], in[1]), chunk.data, chunk.length, facts_of(env, in[3]));
+  const seam::ArgumentsAndData<3> in(env, info);
+  const auto chunk = seam::bytes(env, in[2]);
+  log_table().append(name_of(env, in[0], in[1]), chunk.data, chunk.length,
+                     static_cast<LogFacts*>(in.data));
   return nullptr;
 }
 
@@ -305,7 +307,12 @@ napi_value fail_after(napi_env env, napi_callback_info info) {
 
 void register_response_log(Napi::Env env, Napi::Object exports) {
   seam::export_function(env, exports, "logOpen", open);
-  seam::export_function(env, exports, "logAppend", append);
+  Napi::Uint32Array facts = Napi::Uint32Array::New(env, LOG_FACT_WORDS);
+  exports["logAppendFacts"] = facts;
+  // One array a thread, as long as the thread lives: the function below writes into it.
+  Napi::Reference<Napi::Uint32Array> kept = Napi::Persistent(facts);
+  kept.SuppressDestruct();
+  seam::export_function(env, exports, "logAppend", append, facts.Data());
   seam::export_function(env, exports, "logSetHead", set_head);
   seam::export_function(env, exports, "logEnd", end);
   seam::export_function(env, exports, "logSetFloor", set_floor);

@@ -2,7 +2,8 @@
  * The response logs of the process: bytes, event ends, remote readers and the directory of ids.
  * See native/response_log/log_table.h; `src/responses/` is what the rest of the house uses.
  *
- * Calls that say how things stand fill the caller's `facts`, an array of `FACT_WORDS` words. A
+ * Calls that say how things stand fill the caller's `facts`, an array of `FACT_WORDS` words;
+ * `logAppend`, which is called for every token, fills `appendFacts`. A
  * log is named by (slot, generation); a name whose log has gone finds nothing.
  */
 import { addon } from './addon.ts'
@@ -64,7 +65,8 @@ interface LogAddon {
     lagBytesMax: number,
     outName: Uint32Array,
   ): boolean
-  logAppend(slot: number, generation: number, chunk: Uint8Array, facts: Uint32Array): void
+  readonly logAppendFacts: Uint32Array
+  logAppend(slot: number, generation: number, chunk: Uint8Array): void
   logSetHead(slot: number, generation: number, head: Uint8Array): void
   logEnd(
     slot: number,
@@ -124,6 +126,9 @@ interface LogAddon {
 // Decode boundary: the addon's exports are declared here and in no other place.
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion
 export const nativeLog = addon as LogAddon
+
+/** What `logAppend` says: an array of this thread, written anew by each call. */
+export const appendFacts = nativeLog.logAppendFacts
 
 /** How much all logs of the process hold. */
 export interface LogTotals {

@@ -30,7 +30,7 @@ import {
   FACT_SIZE,
   FACT_STATUS,
   FACT_WHOLE_END,
-  FACT_WORDS,
+  appendFacts as facts,
   LOG_CUT,
   LOG_EXPIRED,
   LOG_IS_WINDOW,
@@ -55,7 +55,6 @@ interface Follower {
 }
 
 const EMPTY = new Uint8Array(0)
-const facts = new Uint32Array(FACT_WORDS)
 
 function fact(index: number): number {
   return facts[index] ?? 0
@@ -144,7 +143,7 @@ export class ResponseLog {
     if (this.#end !== null) throw new Error('append after the end of a log')
     if (this.#head === null) throw new Error('append before the head of a log')
     if (chunk.length === 0) return 0
-    nativeLog.logAppend(this.slot, this.generation, chunk, facts)
+    nativeLog.logAppend(this.slot, this.generation, chunk)
     const wholeEnd = fact(FACT_WHOLE_END)
     const classes = fact(FACT_CLASSES)
     const status = fact(FACT_STATUS)

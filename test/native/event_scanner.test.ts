@@ -7,6 +7,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { EVENT_COMPLETED, EVENT_DONE, EVENT_ERROR } from '../../src/native/event_scanner.ts'
 import {
+  appendFacts,
   FACT_CLASSES,
   FACT_EVENTS,
   FACT_EVENTS_TOTAL,
@@ -30,8 +31,8 @@ function scan(pieces: readonly Uint8Array[]): Scanned {
   const [slot = 0, generation = 0] = name
   const facts = new Uint32Array(FACT_WORDS)
   const seen = pieces.map(piece => {
-    nativeLog.logAppend(slot, generation, piece, facts)
-    return [FACT_EVENTS, FACT_WHOLE_END, FACT_CLASSES].map(fact => facts[fact] ?? 0)
+    nativeLog.logAppend(slot, generation, piece)
+    return [FACT_EVENTS, FACT_WHOLE_END, FACT_CLASSES].map(fact => appendFacts[fact] ?? 0)
   })
   nativeLog.logEnd(slot, generation, 1, new Uint8Array(0), facts)
   const total = facts[FACT_EVENTS_TOTAL] ?? 0

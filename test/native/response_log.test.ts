@@ -84,7 +84,7 @@ describe('native response log', () => {
         let taken = 0
         const out = new Uint8Array(chunk.length)
         for (let end = chunk.length; end < 700_000; end += chunk.length) {
-          nativeLog.logAppend(slot, generation, chunk, facts)
+          nativeLog.logAppend(slot, generation, chunk)
           if (end - taken <= behind) continue
           nativeLog.logReadAt(slot, generation, taken, out, facts)
           same(fact(FACT_SIZE), chunk.length)
@@ -109,12 +109,12 @@ describe('native response log', () => {
   it('finds bytes and ends on both sides of 4 GiB', () => {
     const [slot, generation] = open()
     const large = Buffer.alloc(2 ** 24, 'x')
-    for (let i = 0; i < 255; i++) nativeLog.logAppend(slot, generation, large, facts)
+    for (let i = 0; i < 255; i++) nativeLog.logAppend(slot, generation, large)
     const start = 2 ** 32 - 300
-    nativeLog.logAppend(slot, generation, large.subarray(0, 2 ** 24 - 300), facts)
+    nativeLog.logAppend(slot, generation, large.subarray(0, 2 ** 24 - 300))
     nativeLog.logSetFloor(slot, generation, start)
     const event = Buffer.from(`data: ${'y'.repeat(92)}\n\n`)
-    for (let i = 0; i < 6; i++) nativeLog.logAppend(slot, generation, event, facts)
+    for (let i = 0; i < 6; i++) nativeLog.logAppend(slot, generation, event)
     const out = new Uint8Array(250)
     nativeLog.logReadAt(slot, generation, start + 150, out, facts)
     expect([fact(FACT_SIZE), fact(FACT_WHOLE_END)]).toEqual([250, 250])
