@@ -68,6 +68,12 @@ export class ExchangeFacts {
     this.queuedMs += nowMs - this.waitedFromMs
     this.waitedFromMs = 0
   }
+
+  /** What the gateway added before the last dispatch, without the wait for a place. */
+  get overheadMs(): number {
+    if (this.dispatchedMs === 0) return 0
+    return Math.max(0, this.dispatchedMs - this.startedMs - this.queuedMs)
+  }
 }
 
 export class Recorder {
@@ -178,7 +184,7 @@ export class Recorder {
     if (facts.queuedMs > 0) metrics.observe(H.queueSeconds, facts.queuedMs / 1000)
     if (facts.dispatchedMs > 0) {
       metrics.observe(H.upstreamSeconds, (facts.endedMs - facts.dispatchedMs) / 1000)
-      metrics.observe(H.overheadSeconds, overheadMs(facts) / 1000)
+      metrics.observe(H.overheadSeconds, facts.overheadMs / 1000)
     }
     if (facts.firstByteMs > 0) {
       metrics.observe(H.firstTokenSeconds, (facts.firstByteMs - facts.startedMs) / 1000)
@@ -220,16 +226,11 @@ export class Recorder {
       ttft_ms: facts.firstByteMs > 0 ? facts.firstByteMs - facts.startedMs : null,
       total_ms: totalMs,
       queue_ms: facts.queuedMs,
-      overhead_ms: facts.dispatchedMs > 0 ? overheadMs(facts) : 0,
+      overhead_ms: facts.overheadMs,
       retries: facts.retries,
       request_bytes: request.bytes.length,
       response_bytes: facts.bytes,
       events: facts.events,
     })
   }
-}
-
-/** What the gateway added before the last dispatch, without the wait for a place. */
-function overheadMs(facts: ExchangeFacts): number {
-  return Math.max(0, facts.dispatchedMs - facts.startedMs - facts.queuedMs)
 }

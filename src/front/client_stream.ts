@@ -63,15 +63,24 @@ const OWN_HEADERS = new Set([
   'date',
   'content-length',
   'x-request-id',
+  'request-id',
   NODE_HEADER,
 ])
 const SSE_HEADERS = new Set(['content-type', 'cache-control', 'x-accel-buffering'])
+
+/** Where the time went before the node was asked (milliseconds). */
+export interface OwnTimes {
+  readonly queuedMs: number
+  readonly overheadMs: number
+}
 
 export interface StreamFacts {
   readonly endpoint: EndpointFacts
   readonly requestId: string
   /** Name of the node that answered, where the client may know it. */
   nodeId(head: LogHead): string | null
+  /** null for those who read what another's request brought. */
+  times(): OwnTimes | null
   /** Further headers of the answer. */
   readonly headers: readonly (readonly [string, string])[]
   /** Puts numbers before the events, where the stream is resumable. */
@@ -300,7 +309,12 @@ export class ClientStream implements Asker, Flushable {
       if (typeof value === 'string') res.writeHeader(name, value)
       else for (const item of value ?? []) res.writeHeader(name, item)
     }
-    res.writeHeader('x-request-id', this.#facts.requestId)
+    writeRequestId(res, this.#facts)
+    const times = this.#facts.times()
+    if (times !== null) {
+      res.writeHeader('x-warmpath-queue-ms', times.queuedMs.toFixed(2))
+      res.writeHeader('x-warmpath-overhead-ms', times.overheadMs.toFixed(2))
+    }
     for (const [name, value] of this.#facts.headers) res.writeHeader(name, value)
     writeOrigin(this.#connection)
     const nodeId = this.#facts.nodeId(head)
@@ -349,4 +363,10 @@ export class ClientStream implements Asker, Flushable {
     this.#connection.isGone = true
     this.#res.close()
   }
+}
+
+/** Anthropic's clients look for the id under a name of their own. */
+function writeRequestId(res: HttpResponse, { requestId, endpoint }: StreamFacts): void {
+  res.writeHeader('x-request-id', requestId)
+  if (endpoint.dialect === 'anthropic') res.writeHeader('request-id', requestId)
 }

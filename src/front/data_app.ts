@@ -217,6 +217,7 @@ export class DataApp {
       requestId: head.requestId ?? id,
       endpoint: route.endpoint,
       nodeId: () => (this.#seesNodes(tenant) ? exchange.nodeId : null),
+      times: () => exchange.facts,
       headers: plan.headers,
       numbers: plan.isNumbered ? new EventNumbers(0) : null,
     })
@@ -274,6 +275,7 @@ export class DataApp {
       ...facts,
       requestId: head.requestId ?? this.#newId(),
       nodeId: stored => (seesNodes ? nodeOf(stored) : null),
+      times: () => null,
     })
   }
 

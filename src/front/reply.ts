@@ -74,7 +74,9 @@ export function errorAnswer(
   const headers: [string, string][] = error.isPassing
     ? [['Retry-After', String(RETRY_AFTER_SECONDS)]]
     : [['x-should-retry', 'false']]
-  if (options.requestId !== undefined) headers.push(['x-request-id', options.requestId])
+  const { requestId, dialect } = options
+  if (requestId !== undefined) headers.push(['x-request-id', requestId])
+  if (requestId !== undefined && dialect === 'anthropic') headers.push(['request-id', requestId])
   return {
     status: error.status,
     contentType: JSON_TYPE,

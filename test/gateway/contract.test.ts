@@ -139,6 +139,10 @@ async function ask(
   return { status: response.status, type, text: normalised(await response.text()) }
 }
 
+function send(gateway: Gateway, path: string, body: object): Promise<Response> {
+  return fetch(gateway.url + path, { method: 'POST', body: JSON.stringify(body) })
+}
+
 describe.each([1, 2])('with %i gateway threads', threads => {
   let node: SimNode
   let gateway: Gateway
@@ -220,6 +224,20 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('the log line has the request id of the client', async () => {
     const { id } = await loggedAs('from the client', { prompt: 'x' })
     expect(id).not.toBe('from the client')
+  })
+
+  test('an answer says how long it waited and what the gateway took', async () => {
+    const plain = await send(gateway, '/v1/chat/completions', chat({}))
+    expect(plain.headers.get('x-warmpath-queue-ms')).toBe('0.00')
+    expect(Number(plain.headers.get('x-warmpath-overhead-ms'))).toBeGreaterThan(0)
+    expect(plain.headers.get('request-id')).toBeNull()
+    const messages = [{ role: 'user', content: 'hi' }]
+    const message = await send(gateway, '/v1/messages', { model: 'sim', max_tokens: 9, messages })
+    expect(message.headers.get('request-id')).toBe(message.headers.get('x-request-id'))
+    expect(message.headers.get('request-id')).not.toBeNull()
+    const refused = await send(gateway, '/v1/messages', { model: 'nowhere', max_tokens: 9, messages })
+    expect(refused.headers.get('request-id')).toBe(refused.headers.get('x-request-id'))
+    for (const answer of [plain, message, refused]) await answer.text()
   })
 
   test('a hit is predicted only where the engine looks for one', async () => {
