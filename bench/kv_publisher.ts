@@ -16,7 +16,7 @@ import { Publisher, Router } from 'zeromq'
 
 const STORES = 4
 const BLOCK_TOKENS = 16
-/** Blocks of a node: past it each store removes one. */
+/** Blocks of a node, as bench/mock_node says; from there on each store removes one. */
 const BLOCKS_MAX = 16_384
 /** Batches kept for replay; vLLM's default is 10,000. */
 const RING_BATCHES_MAX = 2_000
@@ -86,7 +86,7 @@ export class KvPublisher {
   /** `[time, events, rank]` of one engine step. */
   #step(): unknown {
     const events: unknown[] = []
-    for (let i = 0; i < STORES && this.#held.length >= BLOCKS_MAX; i++) {
+    while (this.#held.length > BLOCKS_MAX - STORES) {
       const hashes = this.#held.splice(0, 1)
       events.push({ type: 'BlockRemoved', block_hashes: hashes, medium: 'GPU', group_idx: 0 })
     }

@@ -137,6 +137,7 @@ export class ControlPlane implements AdminActions {
       this.#metrics.set(N.kvGaps + slot, counters.gaps)
       this.#metrics.set(N.kvReplays + slot, counters.replays)
       this.#metrics.set(N.kvRestarts + slot, counters.restarts)
+      this.#metrics.set(N.kvOverfull + slot, counters.overfull)
     }
     return metricsPage({
       version: this.#version,

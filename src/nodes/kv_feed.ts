@@ -16,6 +16,8 @@ export interface KvSubscription {
   /** Index that this rank's blocks go to. */
   readonly indexId: number
   readonly blockSize: number
+  /** Blocks that the rank's cache has, 0 = unknown. */
+  readonly blockCount: number
   /** Base model, as it enters the chain root. */
   readonly model: string
   readonly endpoint: string

@@ -154,15 +154,16 @@ export class NodeRanks {
         this.#unsubscribe(held)
         continue
       }
-      const { blockSize, hashAlgorithm, isPrefixCaching } = metrics
+      const { blockSize, blockCount, hashAlgorithm, isPrefixCaching } = metrics
       if (blockSize === 0 || !isPrefixCaching) {
         this.#unsubscribe(held)
         continue
       }
       const { rank, endpoint, replayEndpoint, binds } = source
       this.#indexId = this.#surroundings.prefixIndexFor(model, blockSize)
-      const { nodeId, indexId } = { nodeId: this.#nodeId, indexId: this.#indexId }
-      const plan = { nodeId, rank, indexId, blockSize, model, endpoint, replayEndpoint, binds }
+      const cache = { indexId: this.#indexId, blockSize, blockCount, model }
+      const sockets = { endpoint, replayEndpoint, binds }
+      const plan = { nodeId: this.#nodeId, rank, ...cache, ...sockets }
       this.#resubscribe(held, plan, facts.version, hashAlgorithm)
     }
   }

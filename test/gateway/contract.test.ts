@@ -232,10 +232,11 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(Number(plain.headers.get('x-warmpath-overhead-ms'))).toBeGreaterThan(0)
     expect(plain.headers.get('request-id')).toBeNull()
     const messages = [{ role: 'user', content: 'hi' }]
-    const message = await send(gateway, '/v1/messages', { model: 'sim', max_tokens: 9, messages })
+    const asked = { model: 'sim', max_tokens: 9, messages }
+    const message = await send(gateway, '/v1/messages', asked)
     expect(message.headers.get('request-id')).toBe(message.headers.get('x-request-id'))
     expect(message.headers.get('request-id')).not.toBeNull()
-    const refused = await send(gateway, '/v1/messages', { model: 'nowhere', max_tokens: 9, messages })
+    const refused = await send(gateway, '/v1/messages', { ...asked, model: 'no' })
     expect(refused.headers.get('request-id')).toBe(refused.headers.get('x-request-id'))
     for (const answer of [plain, message, refused]) await answer.text()
   })

@@ -55,6 +55,7 @@ describe('a fleet over real sockets', () => {
         rank: 0,
         indexId: 1,
         blockSize: 16,
+        blockCount: 1000,
         model: 'm',
         endpoint: 'tcp://127.0.0.1:5557',
         replayEndpoint: 'tcp://127.0.0.1:5657',

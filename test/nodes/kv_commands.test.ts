@@ -38,6 +38,7 @@ function subscription(slot: number): KvSubscription {
     rank: 0,
     indexId: 1,
     blockSize: 16,
+    blockCount: 0,
     model: 'm',
     endpoint: 'tcp://a:1',
     replayEndpoint: null,

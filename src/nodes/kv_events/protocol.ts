@@ -9,6 +9,8 @@ export interface FeedCounters extends Readonly<EventCounts> {
   readonly gaps: number
   readonly replays: number
   readonly restarts: number
+  /** Times that more blocks were held than the rank has. */
+  readonly overfull: number
 }
 
 /** What is known of one subscription. */

@@ -13,6 +13,8 @@ export interface SlotIndex extends BlockWriter {
   rootOf(adapter: string, salt: string): BigUint64Array
   /** Hands what was written since the last flush to the index, in one call. */
   flush(): void
+  /** Blocks that the slot holds, of what was flushed. */
+  heldBlocks(): number
   /** Drops all blocks and predictions of the slot; a hidden slot is shown again. */
   drop(): void
   /** As `drop`, and the slot may be given to another node. */
@@ -87,6 +89,10 @@ export class NativeSlotIndex implements SlotIndex {
     if (this.#batch.opWords === 0) return
     this.#shared.index.apply(this.#slot, this.#hashGroup, this.#batch)
     this.#batch.reset()
+  }
+
+  heldBlocks(): number {
+    return this.#shared.index.heldBlocks(this.#slot)
   }
 
   drop(): void {

@@ -69,6 +69,7 @@ export class Source {
   #isConnected: boolean
   #malformedMessages: number
   #restartsTold: number
+  #overfull: number
   #stateTold: SourceReport['state'] | null
 
   constructor(options: SourceOptions) {
@@ -93,6 +94,7 @@ export class Source {
     this.#isConnected = false
     this.#malformedMessages = 0
     this.#restartsTold = 0
+    this.#overfull = 0
     this.#stateTold = null
   }
 
@@ -152,6 +154,7 @@ export class Source {
         gaps,
         replays,
         restarts,
+        overfull: this.#overfull,
       },
     }
   }
@@ -174,7 +177,20 @@ export class Source {
     const { index } = this.#options
     const applied = this.#interpreter.apply(decodeBatch(frame.payload), index)
     index.flush()
-    return applied
+    return this.#isOverfull() ? 'lost' : applied
+  }
+
+  /**
+   * More blocks than the rank has: removals were lost, and nobody knows which. All are dropped,
+   * and what is stored from now on is true again. It is not replayed: were the engine's own count
+   * wrong, that would go on for ever.
+   */
+  #isOverfull(): boolean {
+    const { index, subscription } = this.#options
+    if (subscription.blockCount === 0 || index.heldBlocks() <= subscription.blockCount) return false
+    index.drop()
+    this.#overfull++
+    return true
   }
 
   #dropBlocks(): void {

@@ -196,6 +196,10 @@ export const NODE_COUNTERS = {
   kvGaps: nodeCounter('kv_gaps', 'Gaps seen in the sequence of KV-event batches.'),
   kvReplays: nodeCounter('kv_replays', 'Replays asked from the engine.'),
   kvRestarts: nodeCounter('kv_restarts', 'Restarts of the engine seen in the event sequence.'),
+  kvOverfull: nodeCounter(
+    'kv_overfull',
+    'Times that a rank held more blocks than it has: removals were lost, its blocks were dropped.',
+  ),
 } as const satisfies Record<string, NodeCounterSpec>
 
 export const HISTOGRAMS = {

@@ -95,6 +95,24 @@ describe('following', () => {
     expect(publisher.asked.at(-1)).toBe(0)
   })
 
+  test('EV-30: a rank that holds more than it has lost removals, and starts anew', async () => {
+    const bench = newBench()
+    const publisher = await newPublisher()
+    await bench.follow(publisher, 0, { blockCount: 6 })
+    await publisher.publish(stored({ chain: 0, count: 4 }))
+    await publisher.publish(stored({ chain: 1, count: 2 }))
+    expect((await bench.untilSeq(1)).counters.overfull).toBe(0)
+    expect([bench.depth(0, 0), bench.depth(0, 1)]).toEqual([4, 2])
+    // Its removals were left out by a publisher at fault; no number is missing.
+    await publisher.publish(stored({ chain: 2, count: 3 }))
+    const report = await bench.untilSeq(2)
+    expect(report).toMatchObject({ state: 'degraded', counters: { overfull: 1, gaps: 0 } })
+    expect([0, 1, 2].map(chain => bench.depth(0, chain))).toEqual([0, 0, 0])
+    await publisher.publish(stored({ chain: 3, count: 5 }))
+    expect((await bench.untilSeq(3)).counters.overfull).toBe(1)
+    expect(bench.depth(0, 3)).toBe(5)
+  })
+
   test.each([
     { hasTopicInReplay: true, topic: '' },
     { hasTopicInReplay: true, topic: 'kv@10.0.0.1:8000@m' },

@@ -86,7 +86,8 @@ export class FeedBench {
     const { endpoint, replayEndpoint } = publisher
     const own = { slot, nodeId: `n${slot}`, rank: 0, indexId: this.index.id, model: MODEL }
     const sockets = { endpoint, replayEndpoint, binds: false }
-    const subscription = { ...own, ...sockets, blockSize: BLOCK_SIZE, hashGroup: 1, ...changes }
+    const cache = { blockSize: BLOCK_SIZE, blockCount: 0, hashGroup: 1 }
+    const subscription = { ...own, ...sockets, ...cache, ...changes }
     return this.feed.subscribe(subscription)
   }
 
