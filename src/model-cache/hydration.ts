@@ -70,6 +70,8 @@ export class Hydration {
     this.storeFd = storeFd
     this.urgency = urgency
     this.map = map ?? new ChunkMap(file.size)
+    // Taken over from an earlier daemon: where it had them from nobody knows any more.
+    this.tierBytes.local = this.map.bytes
     this.testimony = new Testimony(this.map.count)
     this.startedMs = nowMs
     this.progressMs = nowMs
@@ -82,8 +84,9 @@ export class Hydration {
     return this.#end !== null
   }
 
-  get sourceBytes(): number {
-    return this.tierBytes.source
+  /** Whether bytes came from the source, or may have. */
+  get isFromSource(): boolean {
+    return this.tierBytes.source + this.tierBytes.local > 0
   }
 
   /** Ends it; the first end counts. */

@@ -297,7 +297,7 @@ export class Hydrator {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       const fault = error instanceof SourceError ? error.fault : 'io'
-      const isBelieved = hydration.sourceBytes === 0 && (fault === 'io' || fault === 'stalled')
+      const isBelieved = !hydration.isFromSource && (fault === 'io' || fault === 'stalled')
       if (isBelieved) hydration.finish({ kind: 'complete' })
       else hydration.finish({ kind: fault === 'gone' ? 'changed' : 'failed', message })
     }

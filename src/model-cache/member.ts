@@ -26,7 +26,7 @@ import { Peers } from './peers.ts'
 import { Registry } from './registry.ts'
 import { Residents } from './residents.ts'
 import { Shelf } from './shelf.ts'
-import { adoptStore } from './sidecar.ts'
+import { adoptStore, noteChunk } from './sidecar.ts'
 import type { Slot } from './slot.ts'
 import type { Source } from './source.ts'
 import { memberMetrics, residentModels } from './status.ts'
@@ -174,7 +174,10 @@ export class Member {
         onBytes: (tier, bytes) => this.metrics.tier(tier, bytes),
         onFallback: reason => this.metrics.fallback(reason),
         onMismatch: peer => this.metrics.mismatch(peer),
-        onChunk: (hydration, chunk) => this.#shelf.chunk(hydration.file.fileId, chunk),
+        onChunk: ({ file, map }, chunk) => {
+          noteChunk(this.options.store, file, map, chunk)
+          this.#shelf.chunk(file.fileId, chunk)
+        },
       },
     })
   }
@@ -204,7 +207,8 @@ export class Member {
           onGeneration: () => {
             metrics.generations += 1
           },
-          onResident: (slot, ms) => metrics.filled(slot.file.size, ms),
+          onResident: ({ file, tierBytes }, ms) =>
+            metrics.filled(file.size - (tierBytes?.local ?? 0), ms),
           onModelReady: (model, ms) => metrics.modelReady(model, ms),
           onBypass: slot => this.#bypassed(slot),
         },
@@ -299,10 +303,7 @@ export class Member {
     if (!this.options.isRegistry) await this.peers.start()
     for (const cache of this.caches) await cache.tree.scan()
     const { store, mover, log } = this.options
-    if (store.kind === 'private') {
-      const files = await adoptStore(this.caches, store, mover, log)
-      if (files > 0) log.info({ files }, 'files of an earlier daemon were taken over')
-    }
+    if (store.kind === 'private') await adoptStore(this.caches, store, mover, log)
     this.caches.forEach((cache, at) => {
       const { scanMs } = this.options.caches[at]!
       const timer = setInterval(() => void this.#scan(cache, at), scanMs)

@@ -11,15 +11,15 @@
  */
 import { closeSync } from 'node:fs'
 import type { Log } from '../observe/log.ts'
-import { ChunkMap } from './chunk_map.ts'
+import type { ChunkMap } from './chunk_map.ts'
 import { deferred } from './deferred.ts'
 import { closeSlot, type Front } from './front.ts'
 import { Hydration, type HydrationEnd, rankOf, type Urgency } from './hydration.ts'
 import type { Hydrator } from './hydrator.ts'
 import type { EvictionReason, Residents } from './residents.ts'
 import type { Shelf } from './shelf.ts'
-import { forgetSidecar, writeSidecar } from './sidecar.ts'
-import { Slot } from './slot.ts'
+import { beginFile, forgetSidecar } from './sidecar.ts'
+import { Slot, type StoreFile } from './slot.ts'
 import type { Source } from './source.ts'
 import type { Store } from './store.ts'
 import { Tree, type TreeChange } from './tree.ts'
@@ -136,6 +136,8 @@ export class ModelCache {
     const wasResident = slot.state === 'resident'
     if (wasResident) this.#dispose(slot, true, reason)
     slot.hydration?.finish({ kind: 'changed', message: `the source file is ${reason}` })
+    if (slot.half !== null) this.#discard(slot, slot.half.fd)
+    slot.half = null
     slot.state = 'retired'
     this.#settle(slot, { kind: 'changed' })
   }
@@ -266,18 +268,11 @@ export class ModelCache {
 
   /** One try to fill the file. */
   async #attempt({ slot, urgency }: Wish): Promise<HydrationEnd | { readonly kind: 'full' }> {
-    const { residents, store, hydrator, shelf, now, source, announce } = this.#options
-    if (!residents.reserve(slot, this.#modelName(slot.model))) return { kind: 'full' }
-    let fd: number
-    try {
-      fd = store.create(slot.storeName, slot.file.size)
-    } catch (error) {
-      residents.release(slot)
-      const message = error instanceof Error ? error.message : String(error)
-      this.#options.log.warn({ path: slot.file.path, error: message }, 'no room in the store')
-      return { kind: 'full' }
-    }
-    const map = new ChunkMap(slot.file.size)
+    const { hydrator, shelf, now, source, announce } = this.#options
+    const file = slot.half ?? this.#begin(slot)
+    slot.half = null
+    if (file === null) return { kind: 'full' }
+    const { fd, map } = file
     const hydration = new Hydration(slot.file, fd, urgency, now(), map)
     slot.state = 'hydrating'
     slot.hydration = hydration
@@ -299,6 +294,20 @@ export class ModelCache {
     await shelf.drop(fileId, generation)
     this.#discard(slot, fd)
     return end
+  }
+
+  /** A new file of the store; null when there is no room for it. */
+  #begin(slot: Slot): StoreFile | null {
+    const { residents, store, log } = this.#options
+    if (!residents.reserve(slot, this.#modelName(slot.model))) return null
+    try {
+      return beginFile(store, slot)
+    } catch (error) {
+      residents.release(slot)
+      const message = error instanceof Error ? error.message : String(error)
+      log.warn({ path: slot.file.path, error: message }, 'no room in the store')
+      return null
+    }
   }
 
   /** Forgets what was written of a file that did not become resident. */
@@ -330,7 +339,6 @@ export class ModelCache {
     slot.tierBytes = hydration.tierBytes
     slot.error = null
     slot.usedMs = now()
-    writeSidecar(store, slot)
     this.#publish(slot)
   }
 
@@ -354,6 +362,17 @@ export class ModelCache {
     const { fileId, generation } = slot.file
     void this.#options.shelf.put({ fileId, generation, fd, map, onWanted: () => true })
     this.#publish(slot)
+  }
+
+  /** Takes over what an earlier daemon had loaded of a file; false when there is no room for it. */
+  resume(slot: Slot, half: StoreFile): boolean {
+    if (!this.#options.residents.takeOver(slot)) {
+      this.#discard(slot, half.fd)
+      return false
+    }
+    slot.half = half
+    void this.want(slot, 'prefetch')
+    return true
   }
 
   /** One name for the models of all sources. */

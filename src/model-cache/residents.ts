@@ -94,6 +94,14 @@ export class Residents {
     return true
   }
 
+  /** Its bytes are in the store already, from before a restart; false: they are too many. */
+  takeOver(slot: Slot): boolean {
+    if (this.#bytes + slot.cost > this.#capacityBytes) return false
+    this.#reserved.set(slot, slot.cost)
+    this.#bytes += slot.cost
+    return true
+  }
+
   #makeRoom(bytes: number, model: string): void {
     const victims = this.#victims(model)
     const free = this.#capacityBytes - this.usedBytes

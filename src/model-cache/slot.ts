@@ -16,6 +16,13 @@ import type { TreeFile } from './tree.ts'
 export const SLOT_STATES = ['absent', 'hydrating', 'resident', 'bypassed', 'retired'] as const
 export type SlotState = (typeof SLOT_STATES)[number]
 
+/** A file of the store that is being filled, and which of its chunks are there. */
+export interface StoreFile {
+  /** Of its own, for reading and writing. */
+  readonly fd: number
+  readonly map: ChunkMap
+}
+
 /** Bytes of a page: what a file takes of the capacity is whole pages. */
 const PAGE_BYTES = 4096
 
@@ -30,6 +37,8 @@ export class Slot {
   state: SlotState = 'absent'
   hydration: Hydration | null = null
   map: ChunkMap | null = null
+  /** What an earlier daemon had loaded of it, until it is gone on with. */
+  half: StoreFile | null = null
   /** Read-only descriptor of the store file while it is resident. */
   fd: number | null = null
   isPinned = false
@@ -49,7 +58,7 @@ export class Slot {
 
   get residentBytes(): number {
     if (this.state === 'resident') return this.file.size
-    return this.hydration?.map.bytes ?? 0
+    return this.hydration?.map.bytes ?? this.half?.map.bytes ?? 0
   }
 }
 
@@ -59,6 +68,6 @@ export function versionKeyOf(file: TreeFile): string {
 }
 
 /** Name of the store file of a version: 32 hex digits of the path, then the version. */
-function storeNameOf(file: TreeFile): string {
+export function storeNameOf(file: TreeFile): string {
   return `${file.fileId}.${versionKeyOf(file)}`
 }

@@ -10,6 +10,7 @@
  */
 import {
   chmodSync,
+  closeSync,
   constants,
   ftruncateSync,
   mkdirSync,
@@ -19,11 +20,10 @@ import {
   statfsSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import path from 'node:path'
 import { createStoreFile, sealStoreFile, unlinkStoreFile } from '../native/model_chunks.ts'
-
-const PAGE_BYTES = 4096
 
 /** What `st_blocks` counts in. */
 const BLOCK_BYTES = 512
@@ -43,8 +43,10 @@ export interface Store {
   /** Nothing can be written any more but through open descriptors; gives a read-only one. */
   seal(name: string): number
   unlink(name: string): void
-  /** A small text beside a file, or null to take it away. */
-  note(name: string, text: string | null): void
+  /** Some bytes beside a file, or null to take them away. */
+  note(name: string, bytes: Buffer | null): void
+  /** Writes over a part of a note; one that is not there is left so. */
+  noteAt(name: string, offset: number, bytes: Buffer): void
   /** Bytes that the file system counts as used, with those that only readers hold; null: shared. */
   usedBytes(): number | null
 }
@@ -69,6 +71,7 @@ export function folderStore(folder: string): Store {
     unlink: name => rmSync(at(name), { force: true }),
     // A plain folder is not taken over by the next daemon: its files have left it by rename.
     note: () => {},
+    noteAt: () => {},
     usedBytes: () => null,
   }
 }
@@ -98,17 +101,25 @@ export function privateStore(folderFd: number): Store {
     create: (name, size) => createStoreFile(folderFd, name, size),
     seal: name => sealStoreFile(folderFd, name),
     unlink: name => unlinkStoreFile(folderFd, name),
-    note: (name, text) => {
+    note: (name, bytes) => {
       ownBytes -= noteBytes.get(name) ?? 0
       noteBytes.delete(name)
-      if (text === null) {
+      if (bytes === null) {
         rmSync(folder + name, { force: true })
         return
       }
-      writeFileSync(folder + name, text)
-      const bytes = Math.ceil(Buffer.byteLength(text) / PAGE_BYTES) * PAGE_BYTES
-      noteBytes.set(name, bytes)
-      ownBytes += bytes
+      writeFileSync(folder + name, bytes)
+      noteBytes.set(name, blocksOf(name))
+      ownBytes += blocksOf(name)
+    },
+    noteAt: (name, offset, bytes) => {
+      if (!noteBytes.has(name)) return
+      const fd = openSync(folder + name, constants.O_WRONLY | constants.O_NOFOLLOW)
+      try {
+        writeSync(fd, bytes, 0, bytes.length, offset)
+      } finally {
+        closeSync(fd)
+      }
     },
     usedBytes: () => Math.max(0, used() - ownBytes - blocksOf(HAND_OVER_NAME)),
   }

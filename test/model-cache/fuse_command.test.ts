@@ -1,5 +1,5 @@
 /** `warmpath mount` over FUSE: the failure table on a real mount, with the real daemon. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import {
   closeSync,
@@ -17,7 +17,7 @@ import {
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { canMount } from './privileges.ts'
-import { mountsBelow, program, until, Workplace } from './workplace.ts'
+import { mapped, mountsBelow, program, until, Workplace } from './workplace.ts'
 
 // Each test starts several processes of Node, which takes long on a machine that is busy.
 vi.setConfig({ testTimeout: 120_000 })
@@ -43,26 +43,6 @@ async function digest(file: string): Promise<string> {
 
 function digestOf(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex')
-}
-
-/** A process that maps a file, says so, and prints its digest when it is told to. */
-async function mapper(file: string) {
-  const script =
-    'import mmap,sys,hashlib\n' +
-    'f=open(sys.argv[1],"rb"); m=mmap.mmap(f.fileno(),0,prot=mmap.PROT_READ); f.close()\n' +
-    'print("mapped",flush=True); sys.stdin.readline()\n' +
-    'print(hashlib.sha256(m).hexdigest(),flush=True)'
-  const child = spawn('python3', ['-c', script, file])
-  let out = ''
-  child.stdout.on('data', part => {
-    out += String(part)
-  })
-  await until(() => out.includes('mapped\n'))
-  return async (): Promise<string> => {
-    child.stdin.end('\n')
-    await new Promise(resolve => child.once('close', resolve))
-    return out.split('\n')[1] ?? ''
-  }
 }
 
 function find(root: string): Promise<string> {
@@ -141,7 +121,7 @@ describe.runIf(canMount)('a mount', () => {
     place.write('m/a', before)
     await mount('--revalidate', '200ms')
     const file = path.join(fast, 'm/a')
-    const digestMapped = await mapper(file)
+    const digestMapped = await mapped(file)
     const fd = openSync(file, 'r')
     place.write('m/a', after)
     await until(async () => (await digest(file)) === digestOf(after))
@@ -180,7 +160,7 @@ describe.runIf(canMount)('a mount', () => {
     place.write('m/a', bytes)
     await mount('--preload', '/')
     const file = path.join(fast, 'm/a')
-    const digestMapped = await mapper(file)
+    const digestMapped = await mapped(file)
     expect((await place.run('cache', 'drop', file)).stdout).toContain('busy 1')
     expect(await digestMapped()).toBe(digestOf(bytes))
     await until(async () => (await place.run('cache', 'drop', file)).stdout.includes('dropped 1'))
@@ -196,7 +176,7 @@ describe.runIf(canMount)('kills', () => {
     place.write('n/cold', cold)
     await mount()
     await digest(path.join(fast, 'm/warm'))
-    const digestMapped = await mapper(path.join(fast, 'm/warm'))
+    const digestMapped = await mapped(path.join(fast, 'm/warm'))
     const { daemon_pid: pid } = await place.status()
     const reading = digest(path.join(fast, 'n/cold'))
     process.kill(pid, 'SIGKILL')
@@ -211,7 +191,7 @@ describe.runIf(canMount)('kills', () => {
     place.write('m/a', bytes)
     const { child } = await mount()
     const file = path.join(fast, 'm/a')
-    const digestMapped = await mapper(file)
+    const digestMapped = await mapped(file)
     const { daemon_pid: pid } = await place.status()
     process.kill(pid, 'SIGSTOP')
     await place.stop(child, 'SIGKILL')
@@ -227,7 +207,7 @@ describe.runIf(canMount)('kills', () => {
     const bytes = randomBytes(8 * MIB)
     place.write('m/a', bytes)
     const { child } = await mount()
-    const digestMapped = await mapper(path.join(fast, 'm/a'))
+    const digestMapped = await mapped(path.join(fast, 'm/a'))
     expect(await place.stop(child, 'SIGTERM')).toBe(0)
     expect(mountsBelow(place.folder)).toEqual([])
     expect(await digestMapped()).toBe(digestOf(bytes))

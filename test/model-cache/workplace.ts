@@ -6,6 +6,7 @@ import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_pro
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { askControl, controlName } from '../../src/model-cache/control.ts'
 import { mountFacts } from '../../src/model-cache/mount_point.ts'
 
 export interface Run {
@@ -57,8 +58,14 @@ export class Workplace {
 
   /** Starts a command and waits for the line that says ready. */
   start(...args: string[]): Promise<Started> {
+    return this.startProgram(process.execPath, 'dist/cli.js', ...args)
+  }
+
+  /** The same of any program that becomes such a command. */
+  startProgram(...words: readonly string[]): Promise<Started> {
     const env = this.#environment()
-    const child = spawn(process.execPath, ['dist/cli.js', ...args], { env })
+    const [file = '', ...args] = words
+    const child = spawn(file, args, { env })
     this.#running.push(child)
     return new Promise((resolve, reject) => {
       let out = ''
@@ -88,6 +95,12 @@ export class Workplace {
   async status(place = this.fast): Promise<Status> {
     const { stdout } = await this.run('cache', 'status', place, '--json')
     return JSON.parse(stdout) as Status
+  }
+
+  /** The same, asked of the daemon itself: for tests that ask again and again. */
+  async asked(place = this.fast): Promise<Status> {
+    const socket = path.join(this.folder, 'run', `${controlName(place)}.sock`)
+    return (await askControl(socket, { verb: 'status' })) as Status
   }
 
   stop(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
@@ -136,4 +149,24 @@ export function program(file: string, ...args: string[]): Promise<string> {
       else reject(new Error(`${file} ${args.join(' ')}: ${stderr || error.message}`))
     })
   })
+}
+
+/** A process that maps a file; it gives its digest when it is asked, and ends. */
+export async function mapped(file: string): Promise<() => Promise<string>> {
+  const script =
+    'import mmap,sys,hashlib\n' +
+    'f=open(sys.argv[1],"rb"); m=mmap.mmap(f.fileno(),0,prot=mmap.PROT_READ); f.close()\n' +
+    'print("mapped",flush=True); sys.stdin.readline()\n' +
+    'print(hashlib.sha256(m).hexdigest(),flush=True)'
+  const child = spawn('python3', ['-c', script, file])
+  let out = ''
+  child.stdout.on('data', part => {
+    out += String(part)
+  })
+  await until(() => out.includes('mapped\n'))
+  return async () => {
+    child.stdin.end('\n')
+    await new Promise(resolve => child.once('close', resolve))
+    return out.split('\n')[1] ?? ''
+  }
 }
