@@ -250,6 +250,9 @@ class Session {
 
   std::uint32_t file_of_node(std::uint64_t node) const;
   bool is_current(std::uint32_t id, std::uint64_t node) const;
+  // Whether a node of this file, be it one that was replaced, may be read from what is there now:
+  // the nodes of a file differ in how they are served, never in their bytes.
+  bool has_same_bytes(std::uint32_t id) const;
 
   SessionOptions options_{};
   HandOver table_;

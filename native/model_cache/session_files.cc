@@ -144,7 +144,7 @@ void Session::read_file(const Request& request) {
     if (backing == nullptr) {
       // Opened from a daemon that is gone: by node, once the file is there again.
       const std::uint32_t id = file_of_node(request.head->node);
-      if (is_current(id, request.head->node)) {
+      if (has_same_bytes(id)) {
         if (files_[id].state == FileState::ABSENT) return hold(lock, request, id, false);
         backing = files_[id].backing;
       }
@@ -184,7 +184,7 @@ void Session::run_slow_reads() {
       const auto found = handles_.find(in.handle);
       const std::uint32_t id = file_of_node(head.node);
       if (found != handles_.end()) backing = found->second.backing;
-      if (backing == nullptr && is_current(id, head.node)) backing = files_[id].backing;
+      if (backing == nullptr && has_same_bytes(id)) backing = files_[id].backing;
     }
     if (backing == nullptr) {
       (void)reply(head.unique, -ESTALE);

@@ -38,6 +38,10 @@ bool Session::is_current(std::uint32_t id, std::uint64_t node) const {
   return file.is_listed && file.record + fuse::ROOT_NODE == node;
 }
 
+bool Session::has_same_bytes(std::uint32_t id) const {
+  return id != NO_FILE && files_[id].is_listed;
+}
+
 void Session::fill_attributes(fuse::Attributes* out, std::uint32_t record_index) {
   const Record& record = table_.at(record_index);
   const auto mtime = static_cast<std::uint64_t>(record.mtime);

@@ -1,10 +1,21 @@
 /** Death and life: daemons and supervisors that are killed, ended, or started where one was. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { open, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import readline from 'node:readline'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { storeOf } from './killing.ts'
 import { canMount } from './privileges.ts'
 import { exitOf, type Folders, makeFolders, mountsAt, Served, SUPERVISOR } from './served.ts'
 
@@ -133,6 +144,66 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
     await mapper.end()
     await vi.waitFor(async () => expect(await server.ask('evict a')).toBe('evicted'))
     expect(checksumOf(onMount('a'))).toBe(truth)
+  })
+
+  test.runIf(mode === 'copy')(
+    'a READ that a killed daemon had taken is answered later',
+    async () => {
+      put('a', pattern)
+      const gate = path.join(folders.root, 'gate')
+      writeFileSync(gate, '')
+      const server = await start(`gate=${gate}`)
+      const reader = await open(onMount('a'))
+      // The next lives find no bytes, and may not load them: their READs wait inside them.
+      const pid = await server.daemonPid()
+      for (const name of readdirSync(storeOf(pid))) {
+        if (name.endsWith('.ok')) rmSync(storeOf(pid) + name)
+      }
+      rmSync(gate)
+      await server.killDaemon(1)
+      const into = Buffer.alloc(MEGABYTE)
+      const reading = reader.read(into, 0, MEGABYTE, 2 * MEGABYTE)
+      const held = async (): Promise<number> => Number((await server.askJson('counts')).held)
+      for (let life = 2; life <= 3; life++) {
+        await vi.waitFor(async () => expect(await held()).toBeGreaterThan(0))
+        await server.killDaemon(life)
+      }
+      await vi.waitFor(async () => expect(await held()).toBeGreaterThan(0))
+      writeFileSync(gate, '')
+      expect((await reading).bytesRead).toBe(MEGABYTE)
+      expect(into.equals(pattern.subarray(2 * MEGABYTE, 3 * MEGABYTE))).toBe(true)
+      await reader.close()
+    },
+  )
+
+  test.runIf(mode === 'copy')('a bypassed file that was open goes on to be read', async () => {
+    put('a', pattern)
+    const gate = path.join(folders.root, 'gate')
+    const server = await start(`gate=${gate}`)
+    const opening = open(onMount('a'), constants.O_RDONLY | constants.O_DIRECT)
+    const isHeld = (): Promise<void> =>
+      vi.waitFor(async () => expect((await server.askJson('counts')).held).toBe(1))
+    await isHeld()
+    await server.ask('bypass a')
+    const reader = await opening
+    const readsRight = async (at: number): Promise<void> => {
+      const into = Buffer.alloc(4096)
+      expect((await reader.read(into, 0, 4096, at)).bytesRead).toBe(4096)
+      expect(into.equals(pattern.subarray(at, at + 4096))).toBe(true)
+    }
+    await readsRight(0)
+    await server.killDaemon(1)
+    const second = readsRight(MEGABYTE)
+    await isHeld()
+    await server.ask('bypass a')
+    await second
+    // Nobody counts this reader any more: the file may become another node, and later resident.
+    expect(await server.ask('evict a')).toBe('evicted')
+    const third = readsRight(2 * MEGABYTE)
+    await isHeld()
+    writeFileSync(gate, '')
+    await third
+    await reader.close()
   })
 
   test('a source that changed while no daemon lived is served in its new generation', async () => {
