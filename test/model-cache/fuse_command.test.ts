@@ -17,7 +17,7 @@ import {
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { canMount } from './privileges.ts'
-import { mapped, mountsBelow, program, until, Workplace } from './workplace.ts'
+import { mapped, mountsBelow, program, type Status, until, Workplace } from './workplace.ts'
 
 // Each test starts several processes of Node, which takes long on a machine that is busy.
 vi.setConfig({ testTimeout: 120_000 })
@@ -56,6 +56,10 @@ function du(root: string): Promise<string> {
 
 function inFast(name: string): string {
   return path.join(fast, name)
+}
+
+function isLiveMember(peer: Status['caches'][number]['peers'][number]): boolean {
+  return peer.state === 'live' && !peer.is_warmup
 }
 
 function byName(a: string | Buffer, b: string | Buffer): number {
@@ -238,6 +242,12 @@ describe.runIf(canMount)('four mounts of one service', () => {
     const paths = ['one', 'two', 'three', 'four'].map(name => place.make(name))
     const flags = ['--capacity', '1GiB', '--warmup', url]
     await Promise.all(paths.map(at => place.start('mount', source, at, ...flags)))
+    // Members who do not know each other yet would read for themselves.
+    await until(async () => {
+      const all = await Promise.all(paths.map(at => place.asked(at)))
+      const known = all.map(({ caches }) => caches[0]!.peers.filter(isLiveMember).length)
+      return known.every(count => count === paths.length - 1)
+    })
     const digests = await Promise.all(paths.map(at => digest(path.join(at, 'm/a'))))
     expect(new Set(digests)).toEqual(new Set([digestOf(bytes)]))
     const states = await Promise.all(paths.map(at => place.status(at)))

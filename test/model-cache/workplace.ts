@@ -131,6 +131,7 @@ export interface Status {
     readonly used_bytes: number
     readonly capacity_bytes: number
     readonly bytes_by_tier: Readonly<Record<string, number>>
+    readonly peers: readonly { readonly state: string; readonly is_warmup: boolean }[]
     readonly files: readonly { readonly path: string; readonly state: string }[]
   }[]
 }
