@@ -92,6 +92,7 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     if (kept === null) return
     kept.serve(this)
     this.#log = kept.log
+    this.facts.log = kept.log
     asker?.follow(kept.log)
   }
 

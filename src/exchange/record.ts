@@ -15,7 +15,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import { logExchange } from '../observe/exchange_log.ts'
 import type { ThreadLog } from '../observe/log.ts'
-import type { Endpoint, FinishReason } from '../observe/metrics/labels.ts'
+import type { Endpoint, FinishReason, ReaderEnd } from '../observe/metrics/labels.ts'
 import {
   ABORT,
   ENDPOINT,
@@ -23,13 +23,19 @@ import {
   FINISH,
   OUTCOME,
   OUTCOMES,
+  READER_END,
+  READER_ENDS,
+  READER_KIND,
   RETRY,
   ROUTE,
 } from '../observe/metrics/labels.ts'
 import { G, H, M, N } from '../observe/metrics/layout.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
+import { logReader } from '../observe/reader_log.ts'
+import type { LogName } from '../responses/log_owner.ts'
 import type { RetryCause } from '../routing/retry_budget.ts'
 import type { Placement } from '../routing/router.ts'
+import type { ReaderFacts } from './late_reader.ts'
 import type { ExchangeRequest } from './request.ts'
 import { Tail } from './usage.ts'
 
@@ -51,6 +57,8 @@ export class ExchangeFacts {
   /** When the stream was last read from. */
   lastReadMs = 0
   placement: Placement | null = null
+  /** The log, where others may read it. */
+  log: LogName | null = null
   /** Set by `finish`. */
   endedMs = 0
   reason: FinishReason = 'complete'
@@ -74,6 +82,14 @@ export class ExchangeFacts {
     if (this.dispatchedMs === 0) return 0
     return Math.max(0, this.dispatchedMs - this.startedMs - this.queuedMs)
   }
+}
+
+/** What one reader of another exchange's answer got. */
+export interface ReaderCounts {
+  readonly events: number
+  readonly bytes: number
+  readonly totalMs: number
+  readonly reason: ReaderEnd
 }
 
 export class Recorder {
@@ -102,16 +118,31 @@ export class Recorder {
     this.#metrics.countRequest(ENDPOINT[endpoint], status)
   }
 
-  /** A client that came back reads on. */
-  resumed(endpoint: Endpoint): void {
+  /** Somebody reads the answer of another exchange. */
+  readerBegan({ endpoint, kind }: ReaderFacts): void {
     this.answered(endpoint, 200)
-    this.#metrics.add(M.resumes, 1)
+    this.#metrics.add(kind === 'resumed' ? M.resumes : M.collapsed, 1)
   }
 
-  /** A client reads the answer to another's identical request. */
-  collapsed(endpoint: Endpoint): void {
-    this.answered(endpoint, 200)
-    this.#metrics.add(M.collapsed, 1)
+  readerEnded(facts: ReaderFacts, log: LogName, read: ReaderCounts): void {
+    const cell = READER_KIND[facts.kind] * READER_ENDS.length + READER_END[read.reason]
+    this.#metrics.addFor(M.readers, cell, 1)
+    this.#metrics.add(M.readerEvents, read.events)
+    logReader(this.#log, {
+      id: facts.id,
+      client_id: facts.clientId,
+      tenant: facts.tenant.name,
+      endpoint: facts.endpoint,
+      transport: facts.transport,
+      kind: facts.kind,
+      response: facts.responseId,
+      log: nameOf(log),
+      from: facts.from,
+      events: read.events,
+      bytes: read.bytes,
+      total_ms: read.totalMs,
+      reason: read.reason,
+    })
   }
 
   /** A client asked for the end of a response. */
@@ -214,6 +245,7 @@ export class Recorder {
       tenant: request.tenant.name,
       endpoint: request.endpoint.name,
       model: request.model,
+      log: facts.log === null ? null : nameOf(facts.log),
       node: placement?.node.id ?? null,
       rank: placement?.rank ?? null,
       status: facts.status,
@@ -233,4 +265,9 @@ export class Recorder {
       events: facts.events,
     })
   }
+}
+
+/** The name of a log in log lines: those of an exchange and of its readers have the same. */
+function nameOf({ slot, generation }: LogName): string {
+  return `${slot}.${generation}`
 }

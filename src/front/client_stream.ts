@@ -30,7 +30,7 @@ import type { Asker } from '../exchange/asker.ts'
 import { NODE_HEADER } from '../exchange/kept_log.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import { EVENT_TERMINAL } from '../native/event_scanner.ts'
-import type { Following, LogName, LogOwner } from '../responses/log_owner.ts'
+import type { Follow, Following } from '../responses/log_owner.ts'
 import type { LogEnd, LogHead } from '../responses/log_reader.ts'
 import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
@@ -143,10 +143,10 @@ export class ClientStream implements Asker, Flushable {
     this.#isFed = false
   }
 
-  /** Reads a log of any thread from a position on; says why where it cannot. */
-  join(logs: LogOwner, name: LogName, tenant: number, position: number): RefusedReader | null {
+  /** Reads a log of any thread; says why where it cannot. */
+  join(follow: Follow): RefusedReader | null {
     this.#isFed = true
-    const got = logs.follow(name, tenant, this, position)
+    const got = follow(this)
     if (typeof got === 'string') return got
     this.#following = got
     return null

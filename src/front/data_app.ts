@@ -17,6 +17,7 @@ import { type Plan, type Planner, planRequest } from '../api/plan.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
 import { type KeptLog, NODE_HEADER } from '../exchange/kept_log.ts'
+import { followLate, joinedBy } from '../exchange/late_reader.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { describeModel, listModels } from '../nodes/models.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
@@ -93,7 +94,8 @@ export class DataApp {
       identify: head => this.#identify(head),
       refuse: (visit, head, error, isClosing) => this.#refuse(visit, head, error, isClosing),
       refuseMethod: (visit, head, allowed) => this.#refuseMethod(visit, head, allowed),
-      stream: (visit, head, facts, tenant) => this.#joined(visit, head, facts, tenant),
+      stream: (visit, facts, tenant) => this.#joined(visit, facts, tenant),
+      newId: this.#newId,
     })
     this.#app = uWS.App()
     this.#app.filter((_, change) => options.onConnection(Number(change)))
@@ -210,7 +212,7 @@ export class DataApp {
     if (plan instanceof OperatingError) {
       return this.#refuse(visit, head, plan, false)
     }
-    const kept = openKept(thread, plan, name => this.#share(visit, head, plan, name, tenant))
+    const kept = openKept(thread, plan, name => this.#share(visit, plan, name, tenant))
     if (kept === 'joined') return
     if (plan.now !== null) return this.#runBehind(visit, head, plan, kept, plan.now)
     const asker = new ClientStream(visit, {
@@ -251,29 +253,26 @@ export class DataApp {
   }
 
   /** Reads the answer to an identical request that is in flight on any thread. */
-  #share(visit: Visit, head: RequestHead, plan: Plan, name: LogName, tenant: Tenant): boolean {
-    const { logs, recorder } = this.#options.thread
-    const { endpoint } = plan.request
-    const facts = { endpoint, headers: COLLAPSED, numbers: null }
-    const asker = this.#joined(visit, head, facts, tenant)
+  #share(visit: Visit, { request }: Plan, name: LogName, tenant: Tenant): boolean {
+    const { endpoint, clientId, id } = request
+    const facts = { endpoint, headers: COLLAPSED, numbers: null, requestId: clientId ?? id }
+    const asker = this.#joined(visit, facts, tenant)
+    const follow = followLate(this.#options.thread, name, 0, joinedBy(request, 'http'))
     // It may end, or be too long to be read from its start, in this very moment.
-    if (asker.join(logs, name, tenant.id, 0) !== null) return false
+    if (asker.join(follow) !== null) return false
     visit.holder = asker
-    recorder.collapsed(endpoint.name)
     return true
   }
 
   /** The writer of an answer that another exchange, maybe of another thread, is getting. */
   #joined(
     visit: Visitor,
-    head: RequestHead,
-    facts: Pick<StreamFacts, 'endpoint' | 'headers' | 'numbers'>,
+    facts: Omit<StreamFacts, 'nodeId' | 'times'>,
     tenant: Tenant,
   ): ClientStream {
     const seesNodes = this.#seesNodes(tenant)
     return new ClientStream(visit, {
       ...facts,
-      requestId: head.requestId ?? this.#newId(),
       nodeId: stored => (seesNodes ? nodeOf(stored) : null),
       times: () => null,
     })

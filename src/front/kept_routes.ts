@@ -18,6 +18,7 @@ import { RESPONSE_ID_HEADER } from '../api/plan.ts'
 import { positionAfter, refusedAs, streamFault, takeChat } from '../api/resume.ts'
 import { notFound, StoredResponse } from '../api/stored_response.ts'
 import { OperatingError } from '../errors.ts'
+import { followLate } from '../exchange/late_reader.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import type { LogName } from '../responses/log_owner.ts'
@@ -42,12 +43,8 @@ export interface KeptHost {
   identify(head: RequestHead): Tenant | OperatingError
   refuse(visit: Visitor, head: RequestHead, error: OperatingError, isClosing: boolean): void
   refuseMethod(visit: Visitor, head: RequestHead, allowed: string): void
-  stream(
-    visit: Visitor,
-    head: RequestHead,
-    facts: Pick<StreamFacts, 'endpoint' | 'headers' | 'numbers'>,
-    tenant: Tenant,
-  ): ClientStream
+  stream(visit: Visitor, facts: Omit<StreamFacts, 'nodeId' | 'times'>, tenant: Tenant): ClientStream
+  newId(): string
 }
 
 /** One request to one of the routes. */
@@ -204,16 +201,25 @@ export class KeptRoutes {
     endpoint: EndpointFacts,
   ): OperatingError | null {
     const { visit, head, tenant, id } = call
-    const { logs, recorder } = this.#host.thread
     const position = positionAfter(log, events)
     if (position instanceof OperatingError) return position
     const numbers = endpoint === CHAT ? new EventNumbers(events) : null
     const headers = [[RESPONSE_ID_HEADER, id]] as const
-    const stream = this.#host.stream(visit, head, { endpoint, headers, numbers }, tenant)
-    const error = refusedAs(stream.join(logs, name, tenant.id, position), id)
-    if (error !== null) return error
-    visit.holder = stream
-    recorder.resumed(endpoint.name)
-    return null
+    const ownId = this.#host.newId()
+    const requestId = head.requestId ?? ownId
+    const stream = this.#host.stream(visit, { endpoint, headers, numbers, requestId }, tenant)
+    const follow = followLate(this.#host.thread, name, position, {
+      id: ownId,
+      clientId: head.requestId,
+      tenant,
+      endpoint: endpoint.name,
+      transport: 'http',
+      kind: 'resumed',
+      responseId: id,
+      from: events,
+    })
+    const error = refusedAs(stream.join(follow), id)
+    if (error === null) visit.holder = stream
+    return error
   }
 }

@@ -20,6 +20,7 @@ import { notFound, RESPONSE_PREFIX } from '../api/stored_response.ts'
 import type { CreateFrame, ResumeFrame } from '../api/ws_frames.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
+import { followLate, joinedBy } from '../exchange/late_reader.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { DIRECTORY_ID_BYTES_MAX } from '../native/response_log.ts'
@@ -169,23 +170,29 @@ class SocketTurns {
   }
 
   #resume(connection: Connection, frame: ResumeFrame, lane: Lane): OperatingError | null {
-    const { logs, recorder } = this.#options.thread
-    const tenant = connection.tenant.id
-    const events = frame.startingAfter + 1
-    const error = resumeAfter(logs, tenant, frame.responseId, events, (name, position) =>
-      lane.join(logs, name, tenant, position, events),
-    )
-    if (error === null)
-      recorder.resumed(frame.responseId.startsWith(RESPONSE_PREFIX) ? 'responses' : 'chat')
-    return error
+    const { thread, newId } = this.#options
+    const { tenant, facts } = connection
+    const { responseId } = frame
+    const from = frame.startingAfter + 1
+    return resumeAfter(thread.logs, tenant.id, responseId, from, (name, position) => {
+      const follow = followLate(thread, name, position, {
+        id: newId(),
+        clientId: facts.requestId,
+        tenant,
+        endpoint: responseId.startsWith(RESPONSE_PREFIX) ? 'responses' : 'chat',
+        transport: 'websocket',
+        kind: 'resumed',
+        responseId,
+        from,
+      })
+      return lane.join(follow, from)
+    })
   }
 
   /** Reads the answer to an identical request that is in flight on any thread, if there is one. */
   #share({ request }: Plan, name: LogName, lane: Lane): boolean {
-    const { logs, recorder } = this.#options.thread
+    const follow = followLate(this.#options.thread, name, 0, joinedBy(request, 'websocket'))
     // It may end, or be too long to be read from its start, in this very moment.
-    if (lane.join(logs, name, request.tenant.id, 0, 0) !== null) return false
-    recorder.collapsed(request.endpoint.name)
-    return true
+    return lane.join(follow, 0) === null
   }
 }

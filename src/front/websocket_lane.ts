@@ -18,7 +18,7 @@ import type { ErrorCode } from '../errors.ts'
 import { OperatingError } from '../errors.ts'
 import type { Asker } from '../exchange/asker.ts'
 import type { Exchange } from '../exchange/exchange.ts'
-import type { LogName, LogOwner } from '../responses/log_owner.ts'
+import type { Follow } from '../responses/log_owner.ts'
 import type { LogEnd, LogHead } from '../responses/log_reader.ts'
 import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
@@ -127,17 +127,11 @@ export class Lane implements Asker {
     exchange.start()
   }
 
-  /** Reads a log of any thread from a position and a number on; part of the start of a turn. */
-  join(
-    logs: LogOwner,
-    name: LogName,
-    tenant: number,
-    position: number,
-    number: number,
-  ): RefusedReader | null {
+  /** Reads a log of any thread, whose next event has a number; part of the start of a turn. */
+  join(follow: Follow, number: number): RefusedReader | null {
     this.#progress.number = number
     this.#isFed = true
-    const got = logs.follow(name, tenant, this, position)
+    const got = follow(this)
     if (typeof got === 'string') {
       this.#isFed = false
       return got

@@ -3,8 +3,8 @@
  * names, never a prompt, an answer, a query string or a key.
  *
  *   {"level":"info","time":"…","thread":"gateway-0","id":"…","tenant":"…","endpoint":"chat",
- *    "model":"…","node":"10.0.0.1:8000","rank":0,"status":200,"reason":"complete","stream":true,
- *    "prompt_tokens":812,"predicted_cached":800,"index_cached":800,
+ *    "model":"…","log":null,"node":"10.0.0.1:8000","rank":0,"status":200,"reason":"complete",
+ *    "stream":true,"prompt_tokens":812,"predicted_cached":800,"index_cached":800,
  *    "reported_cached":800,"ttft_ms":31.2,"total_ms":504.9,"queue_ms":0,"overhead_ms":0.21,
  *    "retries":0,"request_bytes":3312,"response_bytes":9120,"events":67,"msg":"exchange"}
  */
@@ -25,6 +25,8 @@ export interface ExchangeLine {
   readonly tenant: string
   readonly endpoint: Endpoint
   readonly model: string | null
+  /** Name of the log that others may read, as in their own lines; null: nobody else may. */
+  readonly log: string | null
   readonly node: string | null
   readonly rank: number | null
   /** Status sent to the client; 0: it left before. */
@@ -58,6 +60,7 @@ export function logExchange(log: ThreadLog, line: ExchangeLine): void {
   log.infoText(
     `"id":"${line.id}",${client === undefined ? '' : `"client_id":${quoted(client)},`}` +
       `"tenant":"${line.tenant}","endpoint":"${line.endpoint}","model":${remembered(line.model)},` +
+      `"log":${line.log === null ? 'null' : `"${line.log}"`},` +
       `"node":${remembered(line.node)},"rank":${line.rank},"status":${line.status},` +
       `"reason":"${line.reason}","stream":${line.stream},"prompt_tokens":${line.prompt_tokens},` +
       `"predicted_cached":${line.predicted_cached},"index_cached":${line.index_cached},` +

@@ -38,6 +38,9 @@ export interface Following {
   detach(): void
 }
 
+/** Begins to read a certain log at a certain place; says why where that is not possible. */
+export type Follow = (reader: LogReader) => Following | RefusedReader
+
 const encoder = new TextEncoder()
 const found = new Uint32Array(2)
 

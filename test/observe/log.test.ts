@@ -18,6 +18,7 @@ const LINE: ExchangeLine = {
   tenant: 'open',
   endpoint: 'chat',
   model: 'm',
+  log: null,
   node: 'a:1',
   rank: 0,
   status: 200,
@@ -68,7 +69,14 @@ test('the line of an exchange is what pino would have written', async () => {
   const lines: ExchangeLine[] = [
     LINE,
     { ...LINE, client_id: '"\\', model: 'a"b\\c', node: null, rank: null, ttft_ms: null },
-    { ...LINE, prompt_tokens: null, total_ms: 86_400_000.25, overhead_ms: 0.07, stream: false },
+    {
+      ...LINE,
+      log: '17.3',
+      prompt_tokens: null,
+      total_ms: 86_400_000.25,
+      overhead_ms: 0.07,
+      stream: false,
+    },
   ]
   for (const line of lines) {
     logExchange(log, line)

@@ -23,6 +23,8 @@ import {
   FINISH_REASONS,
   OUTCOMES,
   PROMPT_SOURCES,
+  READER_ENDS,
+  READER_KINDS,
   RELOAD_OUTCOMES,
   RETRY_REASONS,
   ROUTE_REASONS,
@@ -121,6 +123,13 @@ export const COUNTERS = {
     'Requests that read the answer to an identical one in flight.',
   ),
   resumes: counter('resumed_streams', 'Streams read again from where a client had left them.'),
+  readers: counter(
+    'readers',
+    "Readers of another exchange's answer that have ended, by how they came to it and why.",
+    { name: 'kind', values: READER_KINDS },
+    { name: 'reason', values: READER_ENDS },
+  ),
+  readerEvents: counter('reader_events', "Events sent to readers of another exchange's answer."),
   cancels: counter('cancelled_responses', 'Responses whose end a client asked for.'),
   slowReadersCut: counter('slow_readers_cut', 'Readers cut because they passed the lag limit.'),
   edits: counter('edits', 'Edits of a request before a node saw it, by kind.', {

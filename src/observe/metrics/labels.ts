@@ -141,6 +141,32 @@ export const OUTCOME = indexOf(OUTCOMES)
 export const RELOAD_OUTCOMES = ['applied', 'unchanged', 'rejected'] as const
 export const RELOAD = indexOf(RELOAD_OUTCOMES)
 
+/** Why somebody reads an answer that is another exchange's. */
+export const READER_KINDS = [
+  /** The client came back to it. */
+  'resumed',
+  /** Its request is identical to one in flight. */
+  'joined',
+] as const
+export type ReaderKind = (typeof READER_KINDS)[number]
+export const READER_KIND = indexOf(READER_KINDS)
+
+/** Why such a reader's part was over. */
+export const READER_ENDS = [
+  /** It has got all that there is. */
+  'complete',
+  /** The node broke off. */
+  'failed',
+  /** The work was cancelled. */
+  'cancelled',
+  /** It was too far behind, or memory ran out. */
+  'cut',
+  /** It left. */
+  'client_gone',
+] as const
+export type ReaderEnd = (typeof READER_ENDS)[number]
+export const READER_END = indexOf(READER_ENDS)
+
 /** How a WebSocket was closed; every one but `client` is a close code of the gateway's own. */
 export const WEBSOCKET_CLOSES = [
   /** By the client, by a broken connection, or by the front's own timers. */
