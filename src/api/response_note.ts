@@ -3,7 +3,7 @@
  * for, and the items of its whole input (earlier turns included), which the next turn and
  * `input_items` are made of.
  *
- *     | bytes of the object: u32 | {"id":"resp_…","status":"queued",…} | {item},{item},… |
+ *     | is a stream: u8 | bytes of the object: u32 | {"id":"resp_…",…} | {item},{item},… |
  *
  * The items are the client's own bytes. Each response has the whole conversation up to it, so one
  * of them is enough to go on from, whatever became of the others; the price is memory.
@@ -12,32 +12,36 @@ import { keyId, VALUE_ARRAY, VALUE_STRING } from '../native/json_scan.ts'
 import type { RequestBody } from '../prompt/body.ts'
 import { insideArray, memberBytes } from './json_object.ts'
 
-const LENGTH_BYTES = 4
+/** The flag and the length. */
+const HEAD_BYTES = 5
 const NOTHING = Buffer.alloc(0)
 
 /** The object as it is sent: whatever OpenAI's and the node's own have, by name. */
 export type ResponseObject = Readonly<Record<string, unknown>>
 
 export interface ResponseNote {
+  /** Its node was asked for events. */
+  readonly isStream: boolean
   readonly base: ResponseObject
   /** What stands between the brackets of the input. */
   readonly items: Buffer
 }
 
-export function encodeNote(base: string, items: Buffer): Buffer {
+export function encodeNote(isStream: boolean, base: string, items: Buffer): Buffer {
   const object = Buffer.from(base)
-  const length = Buffer.alloc(LENGTH_BYTES)
-  length.writeUInt32LE(object.length)
-  return Buffer.concat([length, object, items])
+  const head = Buffer.alloc(HEAD_BYTES)
+  head.writeUInt8(isStream ? 1 : 0)
+  head.writeUInt32LE(object.length, 1)
+  return Buffer.concat([head, object, items])
 }
 
 /** null: the log has no such note, it is none of a response. */
 export function decodeNote(bytes: Buffer): ResponseNote | null {
-  if (bytes.length < LENGTH_BYTES) return null
-  const end = LENGTH_BYTES + bytes.readUInt32LE(0)
+  if (bytes.length < HEAD_BYTES) return null
+  const end = HEAD_BYTES + bytes.readUInt32LE(1)
   // Decode boundary: only encodeNote writes these bytes.
-  const base = JSON.parse(bytes.toString('utf8', LENGTH_BYTES, end)) as ResponseObject
-  return { base, items: bytes.subarray(end) }
+  const base = JSON.parse(bytes.toString('utf8', HEAD_BYTES, end)) as ResponseObject
+  return { isStream: bytes[0] === 1, base, items: bytes.subarray(end) }
 }
 
 /** The items of a request's own input; null where it has none that could be continued. */

@@ -68,7 +68,7 @@ export function planResponse(
     kind: isStream ? 'sse' : 'json',
     onLeft: isBackground ? 'continue' : wishes.isResumable ? 'grace' : 'cancel',
     retentionMs: retentionOf(isStored, wishes, planner),
-    note: encodeNote(base, items),
+    note: encodeNote(isStream, base, items),
     closing: closingOf(base, isStream),
   }
   return {

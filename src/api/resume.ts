@@ -35,11 +35,19 @@ export function takeChat(logs: LogOwner, tenant: number, id: string): LogSnapsho
   return name === null ? null : LogSnapshot.take(name)
 }
 
-/** A response that was not asked as a stream has no events to go on with. */
-export function streamFault(log: LogSnapshot): OperatingError | null {
-  const type = log.head()?.headers['content-type']
-  if (typeof type !== 'string' || !type.startsWith('application/json')) return null
-  const message = 'this response was not created as a stream; retrieve it without stream=true'
+/**
+ * A response that was not asked as a stream has no events to go on with; it is refused as OpenAI's
+ * API refuses it, also while it runs.
+ */
+export function streamFault({ log, note }: StoredResponse): OperatingError | null {
+  const head = log.head()
+  const type = head?.headers['content-type']
+  const isJson = typeof type === 'string' && type.startsWith('application/json')
+  if (head === null ? note.isStream : !isJson) return null
+  const why = note.isStream
+    ? 'it failed before its first event'
+    : 'it was not created with stream=true or background=true'
+  const message = `This response cannot be streamed because ${why}.`
   return new OperatingError('invalid_request', message, 'stream')
 }
 
@@ -60,7 +68,7 @@ export function resumeAfter(
       logs,
       tenant,
       id,
-      ({ name, log }) => streamFault(log) ?? follow(name, log),
+      stored => streamFault(stored) ?? follow(stored.name, stored.log),
     )
   }
   const log = takeChat(logs, tenant, id)

@@ -163,8 +163,9 @@ export class KeptRoutes {
       return this.#refuseNumber(call, 'starting_after')
     }
     const { logs } = this.#host.thread
-    const error = StoredResponse.with(logs, call.tenant.id, call.id, ({ name, log }) => {
-      return streamFault(log) ?? this.#follow(call, name, log, Number(after) + 1, RESPONSES)
+    const error = StoredResponse.with(logs, call.tenant.id, call.id, stored => {
+      const { name, log } = stored
+      return streamFault(stored) ?? this.#follow(call, name, log, Number(after) + 1, RESPONSES)
     })
     if (error instanceof OperatingError) {
       this.#host.refuse(call.visit, call.head, error, false)

@@ -4,11 +4,10 @@
  */
 import OpenAI from 'openai'
 import type { Response, ResponseStreamEvent } from 'openai/resources/responses/responses'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SimNode } from '../../src/sim/sim_node.ts'
-import { startSimNode } from '../../src/sim/sim_node.ts'
-import type { Gateway } from '../gateway/gateway.ts'
-import { healthy, metric, startGateway, until } from '../gateway/gateway.ts'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { metric, until } from '../gateway/gateway.ts'
+import { openSocket } from '../gateway/socket_client.ts'
+import { useStage } from '../gateway/stage.ts'
 import { checkEvents } from './event_rules.ts'
 
 const LONG = 4000
@@ -26,24 +25,15 @@ function idIn(events: readonly ResponseStreamEvent[]): string {
 }
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  let node: SimNode
-  let gateway: Gateway
+  const stage = useStage({ threads, timeFactor: 0.1 })
   let client: OpenAI
 
-  beforeAll(async () => {
-    node = await startSimNode({ timeFactor: 0.1 })
-    gateway = await startGateway([node.url], ['--threads', String(threads)])
-    await healthy(gateway, 1)
-    client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
+  beforeAll(() => {
+    client = new OpenAI({ baseURL: `${stage.gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
   })
 
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    await node.close()
-  })
-
-  const lastPost = () => node.requests.findLast(one => one.method === 'POST')
-  const aborted = (): number => node.aborts.length
+  const lastPost = () => stage.posts.at(-1)
+  const aborted = (): number => stage.node.aborts.length
   const ended = (id: string): Promise<Response> =>
     until(async () => {
       const now = await client.responses.retrieve(id)
@@ -115,6 +105,8 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(roles).toEqual(['user', 'assistant', 'user', 'assistant', 'user'])
     expect(seen.input[0]?.content).toBe('one, "quoted" ünï')
     expect((await client.responses.retrieve(id)).previous_response_id).toBe(first.id)
+    // An id that the gateway does not know is answered by the gateway: no node is asked.
+    const before = stage.posts.length
     const unknown = client.responses.create({
       model: 'sim',
       input: 'x',
@@ -125,6 +117,33 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       code: 'previous_response_not_found',
       param: 'previous_response_id',
     })
+    expect(stage.posts.length).toBe(before)
+  })
+
+  test('a plain response is no stream, as in the API, neither running nor done', async () => {
+    const refusal = {
+      status: 400,
+      type: 'invalid_request_error',
+      param: 'stream',
+      message: expect.stringContaining('it was not created with stream=true') as string,
+    }
+    const before = stage.posts.length
+    const running = client.responses.create({ model: 'sim', input: 'x', max_output_tokens: LONG })
+    await until(() => stage.posts.length > before, 'the request at the node')
+    const asked = lastPost()?.body.toString() ?? ''
+    const id = /"request_id":"(\w+)"/.exec(asked)?.[1] ?? ''
+    const query = { stream: true as const }
+    await expect(client.responses.retrieve(id, query)).rejects.toMatchObject(refusal)
+    await client.responses.cancel(id)
+    await running
+    await expect(client.responses.retrieve(id, query)).rejects.toMatchObject(refusal)
+    const made = await client.responses.create({ model: 'sim', input: 'x' })
+    await expect(client.responses.retrieve(made.id, query)).rejects.toMatchObject(refusal)
+    const socket = await openSocket(`${stage.gateway.url}/v1/responses`)
+    socket.ask({ type: 'warmpath:resume', response_id: made.id, stream_id: 'a' })
+    const said = await socket.until(({ type }) => type === 'error', 'the refusal')
+    expect(said).toMatchObject({ status: 400, stream_id: 'a', error: { param: 'stream' } })
+    await socket.close()
   })
 
   test('the bytes of the client stay in an expanded request', async () => {
@@ -132,7 +151,11 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const own = '{"role":"user",  "content":"x", "big":12345678901234567890, "f":1.0}'
     const body = `{"model":"sim", "input":[ ${own} ],"previous_response_id":"${first.id}"}`
     const headers = { 'content-type': 'application/json' }
-    const reply = await fetch(`${gateway.url}/v1/responses`, { method: 'POST', headers, body })
+    const reply = await fetch(`${stage.gateway.url}/v1/responses`, {
+      method: 'POST',
+      headers,
+      body,
+    })
     const { id } = (await reply.json()) as { id: string }
     const seen = lastPost()?.body.toString() ?? ''
     const output = JSON.stringify(first.output)
@@ -195,7 +218,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
 
   test('a background response that its node refuses is failed, not lost', async () => {
     const refused = { kind: 'status', status: 400, message: 'not like that', times: 1 } as const
-    await node.fault(refused)
+    await stage.node.fault(refused)
     const job = await client.responses.create({ model: 'sim', input: 'no', background: true })
     const done = await ended(job.id)
     expect(done).toMatchObject({ status: 'failed', error: { message: 'not like that' } })
@@ -223,7 +246,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('cancel reaches a request that waits for its first token', async () => {
-    await node.fault({ kind: 'slow_first_byte', ms: 60_000, times: 1 })
+    await stage.node.fault({ kind: 'slow_first_byte', ms: 60_000, times: 1 })
     const job = await client.responses.create({ model: 'sim', input: 'stuck', background: true })
     expect((await client.responses.retrieve(job.id)).status).toBe('queued')
     const cancelled = await client.responses.cancel(job.id)
@@ -234,11 +257,11 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('a foreground plain response is cancelled from another connection', async () => {
-    const before = node.requests.length
+    const before = stage.node.requests.length
     const input = 'foreground'
     const pending = client.responses.create({ model: 'sim', input, max_output_tokens: LONG })
     const seen = await until(() => {
-      const post = node.requests.slice(before).find(one => one.body.includes('foreground'))
+      const post = stage.node.requests.slice(before).find(one => one.body.includes('foreground'))
       return /"request_id":"(\w+)"/.exec(post?.body.toString() ?? '')?.[1]
     }, 'the request at the node')
     const cancelled = await client.responses.cancel(seen)
@@ -266,15 +289,12 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const base = { model: 'sim', input: 'x' }
     const both = client.responses.create({ ...base, background: true, store: false })
     await expect(both).rejects.toMatchObject({ status: 400, param: 'background' })
-    const made = await client.responses.create(base)
-    const query = { stream: true as const }
-    await expect(client.responses.retrieve(made.id, query)).rejects.toMatchObject({ status: 400 })
     const nobody = client.responses.create({ model: 'nobody', input: 'x', background: true })
     await expect(nobody).rejects.toMatchObject({ status: 404, code: 'model_not_found' })
   })
 
   test('a node that breaks off leaves a failed response', async () => {
-    await node.fault({ kind: 'die', events: 6, times: 1 })
+    await stage.node.fault({ kind: 'die', events: 6, times: 1 })
     const stream = await client.responses.create({ model: 'sim', input: 'broken', stream: true })
     const seen = await collect(stream)
     expect(seen.at(-1)).toMatchObject({ type: 'error', code: 'upstream_error' })
@@ -282,6 +302,6 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(seen.at(-2)?.type).toBe('response.failed')
     const got = await client.responses.retrieve(idIn(seen))
     expect(got).toMatchObject({ status: 'failed', error: { code: 'server_error' } })
-    expect(await metric(gateway, 'warmpath_exchanges_total{reason="truncated"}')).toBe(1)
+    expect(await metric(stage.gateway, 'warmpath_exchanges_total{reason="truncated"}')).toBe(1)
   })
 })

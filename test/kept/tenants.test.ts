@@ -3,14 +3,10 @@
  * that takes an id, and as `previous_response_id`, a foreign id is answered like one that was never
  * given. And what is kept is bounded: per answer, per tenant and in time.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SimNode } from '../../src/sim/sim_node.ts'
-import { startSimNode } from '../../src/sim/sim_node.ts'
-import type { Gateway } from '../gateway/gateway.ts'
-import { healthy, startGateway, until } from '../gateway/gateway.ts'
+import { describe, expect, test } from 'vitest'
+import { until } from '../gateway/gateway.ts'
+import { openSocket } from '../gateway/socket_client.ts'
+import { useStage } from '../gateway/stage.ts'
 
 const KEYS = ['first-key-of-a-tenant-0123456789', 'other-key-of-a-tenant-0123456789'] as const
 /** Small enough to be reached at once; a response of a few words has about 8 KB of events. */
@@ -33,26 +29,7 @@ function never(id: string): string {
 }
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  let node: SimNode
-  let gateway: Gateway
-  let folder = ''
-
-  beforeAll(async () => {
-    folder = await mkdtemp(path.join(tmpdir(), 'warmpath-'))
-    const file = path.join(folder, 'warmpath.yaml')
-    await writeFile(file, CONFIG)
-    node = await startSimNode({ timeFactor: 0 })
-    const keys = KEYS.flatMap(key => ['--api-key', key])
-    const args = ['--threads', String(threads), '--config', file, ...keys]
-    gateway = await startGateway([node.url], args)
-    await healthy(gateway, 1)
-  })
-
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    await node.close()
-    await rm(folder, { recursive: true })
-  })
+  const stage = useStage({ threads, timeFactor: 0, apiKeys: KEYS, config: CONFIG })
 
   async function ask(
     tenant: 0 | 1,
@@ -65,7 +42,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const headers = { authorization, 'content-type': 'application/json', ...extra }
     const init =
       body === null ? { method, headers } : { method, headers, body: JSON.stringify(body) }
-    const reply = await fetch(gateway.url + target, init)
+    const reply = await fetch(stage.gateway.url + target, init)
     const id = reply.headers.get('x-warmpath-response-id') ?? ''
     return { status: reply.status, text: await reply.text(), id }
   }
@@ -125,6 +102,12 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       expect(late.status).toBe(410)
       expect(late.text).toContain('"code":"warmpath:stream_expired"')
     }
+    const headers = { authorization: `Bearer ${KEYS[0]}` }
+    const socket = await openSocket(`${stage.gateway.url}/v1/responses`, [], { headers })
+    socket.ask({ type: 'warmpath:resume', response_id: id, stream_id: 'a' })
+    const said = await socket.until(({ type }) => type === 'error', 'the refusal')
+    expect(said).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
+    await socket.close()
   })
 
   test('a tenant that keeps too many loses its own oldest', async () => {
