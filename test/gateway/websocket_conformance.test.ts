@@ -4,83 +4,31 @@
  * throughout. Raw sockets, with one gateway thread and with two.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { StandInNode } from '../nodes/stand_in_node.ts'
 import type { Gateway } from './gateway.ts'
 import { healthy, metric, startGateway, until } from './gateway.ts'
+import { BINARY, CLOSE, FIN, frame, PING, RawSocket, TEXT } from './raw_socket.ts'
 import { openSocket } from './socket_client.ts'
 
 const CHAT = '/v1/chat/completions'
 const MIB = 2 ** 20
-const TEXT = 1
-const BINARY = 2
-const PING = 9
-const FIN = 0x80
 /** A stream of 120 MB, in events of 60 KB. */
 const FLOOD_EVENTS = 2000
 const FLOOD_EVENT_BYTES = 60_000
 /** An event that fills more than a socket's queue by itself. */
 const HUGE_EVENT_BYTES = 6 * MIB
+/** The first half of a character in one fragment, and something else in the next. */
+const BROKEN_TEXT = Buffer.concat([
+  frame(TEXT, Buffer.from([0xc3])),
+  frame(FIN, Buffer.from([0x28])),
+])
+/** A length of 2⁶² bytes. */
+const MORE = Buffer.from([0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 /** What the process may grow by in a test here; a fault would cost hundreds of megabytes. */
 const GROWTH_BYTES_MAX = 120 * MIB
-
-/** A client frame with a mask of zeros. */
-function frame(first: number, payload: Buffer, isMasked = true): Buffer {
-  const size = payload.length
-  const mask = isMasked ? 0x80 : 0
-  let head: Buffer
-  if (size < 126) head = Buffer.from([first, mask | size])
-  else if (size <= 0xffff) head = Buffer.from([first, mask | 126, size >> 8, size & 0xff])
-  else {
-    head = Buffer.alloc(10)
-    head[0] = first
-    head[1] = mask | 127
-    head.writeBigUInt64BE(BigInt(size), 2)
-  }
-  return Buffer.concat([head, Buffer.alloc(isMasked ? 4 : 0), payload])
-}
-
-/** A raw WebSocket; what the server says is kept, and whether it has ended. */
-class RawSocket {
-  readonly socket: Socket
-  received = Buffer.alloc(0)
-  endedMs = 0
-
-  constructor(socket: Socket) {
-    this.socket = socket
-    socket.on('data', data => {
-      this.received = Buffer.concat([this.received, data])
-    })
-    socket.on('error', () => {})
-    for (const name of ['end', 'close']) {
-      socket.on(name, () => {
-        this.endedMs ||= performance.now()
-      })
-    }
-  }
-
-  static async open(origin: string): Promise<RawSocket> {
-    const url = new URL(origin)
-    const raw = new RawSocket(connect({ host: url.hostname, port: Number(url.port) }))
-    raw.socket.write(
-      `GET ${CHAT} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: d2FybXBhdGggYmVuY2ggIQ==\r\n\r\n',
-    )
-    await until(() => raw.received.includes('\r\n\r\n'), 'the handshake')
-    expect(raw.received.toString('latin1')).toMatch(/^HTTP\/1.1 101/)
-    raw.received = Buffer.alloc(0)
-    return raw
-  }
-
-  /** Code of the close frame that came last; null when there was none. */
-  get closeCode(): number | null {
-    const at = this.received.lastIndexOf(0x88)
-    return at === -1 ? null : this.received.readUInt16BE(at + 2)
-  }
-}
 
 function turn(content: string, lane: string): object {
   return { model: 'm', messages: [{ role: 'user', content }], stream_id: lane }
@@ -100,6 +48,8 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   const node = new StandInNode()
   const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-frames-'))
   let gateway: Gateway
+  /** Streams whose reader, the gateway, went away before their end. */
+  let aborted = 0
 
   beforeAll(async () => {
     await node.listen()
@@ -109,6 +59,9 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     gateway = await startGateway([], ['--config', file, '--threads', String(threads)])
     await healthy(gateway, 1)
     node.onData = (request, response) => {
+      response.on('close', () => {
+        if (!response.writableEnded) aborted++
+      })
       let body = ''
       request.on('data', part => {
         body += String(part)
@@ -139,7 +92,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('a message in fragments, with a ping between them, is one message', async () => {
-    const raw = await RawSocket.open(gateway.url)
+    const raw = await RawSocket.open(gateway.url, CHAT)
     const body = ask('hello')
     raw.socket.write(frame(TEXT, body.subarray(0, 5)))
     raw.socket.write(frame(FIN | PING, Buffer.from('alive')))
@@ -156,10 +109,17 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     ['a reserved opcode', frame(FIN | 3, Buffer.from('x'))],
     ['text that is not UTF-8', frame(FIN | TEXT, Buffer.from([0xc0, 0xaf]))],
     ['a fragment without a beginning', frame(FIN, Buffer.from('x'))],
+    ['a fragment inside of which the text breaks off', BROKEN_TEXT],
     ['a ping that is too long', frame(FIN | PING, Buffer.alloc(126))],
+    ['a ping in fragments', frame(PING, Buffer.from('x'))],
+    ['a close frame of one byte', frame(FIN | CLOSE, Buffer.from([3]))],
+    [
+      'a frame that promises more than there is',
+      Buffer.concat([Buffer.from([FIN | TEXT, 0xff]), MORE]),
+    ],
     ['reserved bits', frame(FIN | 0x40 | TEXT, Buffer.from('{}'))],
   ])('%s ends the connection within a second', async (_, bytes) => {
-    const raw = await RawSocket.open(gateway.url)
+    const raw = await RawSocket.open(gateway.url, CHAT)
     const sent = performance.now()
     raw.socket.write(bytes)
     await until(() => raw.endedMs > 0, 'the end')
@@ -176,21 +136,60 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(await client.closed).toMatchObject({ code: 1009 })
   })
 
-  test('a frame without a mask reaches no handler, and its socket ends as idle', async () => {
-    const before = node.requests.length
-    const raw = await RawSocket.open(gateway.url)
-    raw.socket.write(frame(FIN | TEXT, ask('unmasked'), false))
-    await until(() => raw.endedMs > 0, 'the end', 25_000)
-    expect(node.requests.slice(before).filter(one => one.includes(CHAT))).toEqual([])
+  test('a message in fragments has the same limit, and one without an end is cut', async () => {
+    const before = rssOf(gateway)
+    const piece = Buffer.alloc(MIB, 'y')
+    const raw = await RawSocket.open(gateway.url, CHAT)
+    raw.socket.write(frame(TEXT, piece))
+    for (let n = 1; n < 17; n++) raw.socket.write(frame(n < 16 ? 0 : FIN, piece))
+    await until(() => raw.closeCode === 1009, 'the close frame')
+    const endless = await RawSocket.open(gateway.url, CHAT)
+    endless.socket.write(frame(TEXT, piece))
+    const more = (): void => {
+      while (!endless.socket.destroyed && endless.socket.write(frame(0, piece))) continue
+    }
+    endless.socket.on('drain', more)
+    more()
+    await until(() => endless.endedMs > 0, 'the end')
+    expect(rssOf(gateway) - before).toBeLessThan(GROWTH_BYTES_MAX)
     raw.socket.destroy()
+    endless.socket.destroy()
+  })
+
+  test('no mask, or half a frame: no handler is reached, and the socket ends as idle', async () => {
+    const before = node.requests.length
+    const unmasked = await RawSocket.open(gateway.url, CHAT)
+    unmasked.socket.write(frame(FIN | TEXT, ask('unmasked'), false))
+    const half = await RawSocket.open(gateway.url, CHAT)
+    half.socket.write(frame(FIN | TEXT, ask('half')).subarray(0, 20))
+    for (const raw of [unmasked, half]) {
+      await until(() => raw.endedMs > 0, 'the end', 25_000)
+      raw.socket.destroy()
+    }
+    expect(node.requests.slice(before).filter(one => one.includes(CHAT))).toEqual([])
   })
 
   test('a client that closes its side is gone', async () => {
-    const raw = await RawSocket.open(gateway.url)
+    const raw = await RawSocket.open(gateway.url, CHAT)
     await until(async () => (await metric(gateway, 'warmpath_websockets')) > 0, 'the socket')
     raw.socket.end()
     await until(() => raw.endedMs > 0, 'the end')
     await until(async () => (await metric(gateway, 'warmpath_websockets')) === 0, 'none open')
+  })
+
+  test('one that closes its side in the middle of a stream takes the work with it', async () => {
+    const before = rssOf(gateway)
+    const abortedBefore = aborted
+    const asked = node.requests.length
+    const raw = await RawSocket.open(gateway.url, CHAT)
+    raw.socket.pause()
+    raw.say(ask('flood').toString())
+    await until(() => node.requests.slice(asked).some(one => one.includes(CHAT)), 'the request')
+    raw.socket.end()
+    await until(() => aborted > abortedBefore, 'the abort at the node')
+    await until(async () => (await metric(gateway, 'warmpath_websockets')) === 0, 'none open')
+    expect(rssOf(gateway) - before).toBeLessThan(GROWTH_BYTES_MAX)
+    raw.socket.destroy()
   })
 
   test('pings, bad frames and floods that nobody reads are bounded and ended', async () => {
@@ -198,7 +197,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const ping = frame(FIN | PING, Buffer.alloc(120))
     const bad = frame(FIN | BINARY, Buffer.from('x'))
     for (const one of [ping, bad]) {
-      const raw = await RawSocket.open(gateway.url)
+      const raw = await RawSocket.open(gateway.url, CHAT)
       raw.socket.pause()
       const many = Buffer.concat(Array.from({ length: 2000 }, () => one))
       const closes = 'warmpath_websocket_closes_total{reason="overload"}'
@@ -211,7 +210,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       await until(async () => (await metric(gateway, closes)) > closed, 'the end of the flood')
       raw.socket.destroy()
     }
-    const reader = await RawSocket.open(gateway.url)
+    const reader = await RawSocket.open(gateway.url, CHAT)
     reader.socket.pause()
     reader.socket.write(frame(FIN | TEXT, ask('flood')))
     const slow = 'warmpath_websocket_closes_total{reason="overload"}'

@@ -6,12 +6,12 @@
  * `RECONNECT_RUNS` (default 300) is the number of runs for each count of threads and each API;
  * `RECONNECT_SEED` repeats one. 10,000 runs take some minutes.
  */
-import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import type { ResponseStreamEvent } from 'openai/resources/responses/responses'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Gateway } from '../gateway/gateway.ts'
 import { healthy, startGateway, until } from '../gateway/gateway.ts'
 import { modelEvents } from '../model/event_scanner.ts'
+import { type Part, readCut } from './cut_http.ts'
 import { checkEvents } from './event_rules.ts'
 import { CHAT_EVENTS, Numbers, responseEvents, ScriptedNode } from './scripted_node.ts'
 
@@ -20,47 +20,6 @@ const SEED = Number(process.env['RECONNECT_SEED'] ?? Date.now() % 1_000_000)
 /** Clients at a time. */
 const CONCURRENCY = 8
 const LIMIT_MS = 20_000 + RUNS * 60
-
-interface Part {
-  readonly status: number
-  readonly headers: IncomingHttpHeaders
-  /** Bytes up to the cut, or all of them. */
-  readonly bytes: Buffer
-  readonly isWhole: boolean
-}
-
-/** Reads `cut` bytes of the body and drops the connection; Infinity reads it to its end. */
-function read(
-  url: string,
-  cut: number,
-  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
-): Promise<Part> {
-  const { method = 'GET', headers = {}, body = '' } = options
-  return new Promise((resolve, reject) => {
-    // A connection of its own: the kernel gives it to any of the threads.
-    const agent = new Agent({ keepAlive: false })
-    const length = body === '' ? {} : { 'content-length': String(Buffer.byteLength(body)) }
-    const call = httpRequest(url, { method, agent, headers: { ...headers, ...length } }, reply => {
-      const pieces: Buffer[] = []
-      let size = 0
-      const done = (isWhole: boolean): void => {
-        const bytes = Buffer.concat(pieces).subarray(0, isWhole ? size : cut)
-        resolve({ status: reply.statusCode ?? 0, headers: reply.headers, bytes, isWhole })
-        call.destroy()
-      }
-      reply.on('data', (piece: Buffer) => {
-        pieces.push(piece)
-        size += piece.length
-        if (size >= cut) done(false)
-      })
-      reply.on('end', () => done(true))
-      reply.on('error', () => done(false))
-      if (cut === 0) done(false)
-    })
-    call.on('error', reject)
-    call.end(body)
-  })
-}
 
 /** The data of a stream with one data line an event. */
 function eventsOf(text: string): ResponseStreamEvent[] {
@@ -87,7 +46,7 @@ const APIS: readonly Api[] = [
     events: () => CHAT_EVENTS,
     shown: events => events.map((event, n) => `id: ${n}\n${event}`).join(''),
     resume: (origin, id, events, cut) =>
-      read(`${origin}/v1/chat/completions/${id}`, cut, {
+      readCut(`${origin}/v1/chat/completions/${id}`, cut, {
         headers: events === 0 ? {} : { 'last-event-id': String(events - 1) },
       }),
   },
@@ -98,7 +57,7 @@ const APIS: readonly Api[] = [
     events: responseEvents,
     shown: events => events.join(''),
     resume: (origin, id, events, cut) =>
-      read(`${origin}/v1/responses/${id}?stream=true&starting_after=${events - 1}`, cut),
+      readCut(`${origin}/v1/responses/${id}?stream=true&starting_after=${events - 1}`, cut),
   },
 ]
 
@@ -122,7 +81,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const random = new Numbers(seed)
     const headers = { 'content-type': 'application/json', 'x-warmpath-resume': '1' }
     const asked = { method: 'POST', headers, body: api.body }
-    let part = await read(gateway.url + api.path, firstCut, asked)
+    let part = await readCut(gateway.url + api.path, firstCut, asked)
     const id = String(part.headers['x-warmpath-response-id'])
     const events = api.events(id)
     const whole = api.shown(events)
