@@ -3,11 +3,9 @@
  * node, byte for byte, and what the node gets is what the client sent.
  */
 import OpenAI from 'openai'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { SimNode } from '../../src/sim/sim_node.ts'
-import { startSimNode } from '../../src/sim/sim_node.ts'
-import type { Gateway } from './gateway.ts'
-import { healthy, startGateway, until } from './gateway.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { until } from './gateway.ts'
+import { useStage } from './stage.ts'
 
 const MESSAGES = [
   { role: 'system', content: 'You are terse.' },
@@ -122,10 +120,6 @@ function normalised(text: string): string {
     .replaceAll(/"(created|created_at|completed_at)":[0-9.]+/g, '"$1":0')
 }
 
-function posts(node: SimNode): number {
-  return node.requests.filter(one => one.method === 'POST').length
-}
-
 async function ask(
   origin: string,
   one: Case,
@@ -139,34 +133,17 @@ async function ask(
   return { status: response.status, type, text: normalised(await response.text()) }
 }
 
-function send(gateway: Gateway, path: string, body: object): Promise<Response> {
-  return fetch(gateway.url + path, { method: 'POST', body: JSON.stringify(body) })
-}
-
 describe.each([1, 2])('with %i gateway threads', threads => {
-  let node: SimNode
-  let gateway: Gateway
-
-  beforeAll(async () => {
-    node = await startSimNode({ timeFactor: 0 })
-    gateway = await startGateway([node.url], ['--threads', String(threads)])
-    await healthy(gateway, 1)
-  })
-
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    expect(gateway.lines.filter(line => line.includes('corked callback'))).toEqual([])
-    await node.close()
-  })
+  const stage = useStage({ threads, timeFactor: 0 })
 
   beforeEach(async () => {
-    await fetch(`${node.url}/reset_prefix_cache`, { method: 'POST' })
+    await fetch(`${stage.node.url}/reset_prefix_cache`, { method: 'POST' })
   })
 
   test.each(CASES)('$name is the same as direct', async one => {
-    const direct = await ask(node.url, one)
-    await fetch(`${node.url}/reset_prefix_cache`, { method: 'POST' })
-    const through = await ask(gateway.url, one)
+    const direct = await ask(stage.node.url, one)
+    await fetch(`${stage.node.url}/reset_prefix_cache`, { method: 'POST' })
+    const through = await ask(stage.gateway.url, one)
     expect(through.text).toBe(direct.text)
     expect(through.status).toBe(direct.status)
     // The gateway names the charset of every stream.
@@ -180,14 +157,14 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       '{ "model":"sim",\n "messages":[{"role":"user","content":"x","extra":1.0}],' +
       '"seed":12345678901234567890,' +
       '"vllm_xargs":{"mine":[1]}, "custom":{"a":1e400000, "a":2}, "max_tokens":1 }'
-    const before = node.requests.length
-    const reply = await fetch(`${gateway.url}/v1/chat/completions?trace=a%20b&x=1`, {
+    const before = stage.node.requests.length
+    const reply = await fetch(`${stage.gateway.url}/v1/chat/completions?trace=a%20b&x=1`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-my-header': 'kept' },
       body,
     })
     await reply.text()
-    const seen = node.requests.slice(before).find(one => one.method === 'POST')
+    const seen = stage.node.requests.slice(before).find(one => one.method === 'POST')
     expect(seen?.body.toString()).toBe(body)
     expect(seen?.url).toBe('/v1/chat/completions?trace=a%20b&x=1')
     expect(seen?.rawHeaders.join('\n')).toContain('x-my-header\nkept')
@@ -197,28 +174,35 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const body =
       '{"kv_transfer_params":{"remote_host":"evil"},"model":"sim","request_id":"mine",' +
       '"messages":[{"role":"user","content":"x"}],"kv_transfer\\u005fparams":{},"max_tokens":1}'
-    const reply = await fetch(`${gateway.url}/v1/chat/completions`, {
+    const reply = await fetch(`${stage.gateway.url}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-data-parallel-rank': '7' },
       body,
     })
     expect(reply.status).toBe(200)
     await reply.text()
-    const seen = node.requests.at(-1)
+    const seen = stage.node.requests.at(-1)
     expect(seen?.body.toString()).toBe(
       '{"model":"sim","messages":[{"role":"user","content":"x"}],"max_tokens":1}',
     )
     expect(seen?.rawHeaders.map(one => one.toLowerCase())).not.toContain('x-data-parallel-rank')
   })
 
+  function send(path: string, body: object): Promise<Response> {
+    return fetch(stage.gateway.url + path, { method: 'POST', body: JSON.stringify(body) })
+  }
+
   async function loggedAs(id: string, body: object): Promise<Record<string, unknown>> {
-    const reply = await fetch(`${gateway.url}/v1/completions`, {
+    const reply = await fetch(`${stage.gateway.url}/v1/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-request-id': id },
       body: JSON.stringify({ model: 'sim', max_tokens: 1, ...body }),
     })
     await reply.text()
-    return until(() => gateway.exchanges().find(line => line.client_id === id), `line of ${id}`)
+    return until(
+      () => stage.gateway.exchanges().find(line => line.client_id === id),
+      `line of ${id}`,
+    )
   }
 
   test('the log line has the request id of the client', async () => {
@@ -227,16 +211,16 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('an answer says how long it waited and what the gateway took', async () => {
-    const plain = await send(gateway, '/v1/chat/completions', chat({}))
+    const plain = await send('/v1/chat/completions', chat({}))
     expect(plain.headers.get('x-warmpath-queue-ms')).toBe('0.00')
     expect(Number(plain.headers.get('x-warmpath-overhead-ms'))).toBeGreaterThan(0)
     expect(plain.headers.get('request-id')).toBeNull()
     const messages = [{ role: 'user', content: 'hi' }]
     const asked = { model: 'sim', max_tokens: 9, messages }
-    const message = await send(gateway, '/v1/messages', asked)
+    const message = await send('/v1/messages', asked)
     expect(message.headers.get('request-id')).toBe(message.headers.get('x-request-id'))
     expect(message.headers.get('request-id')).not.toBeNull()
-    const refused = await send(gateway, '/v1/messages', { ...asked, model: 'no' })
+    const refused = await send('/v1/messages', { ...asked, model: 'no' })
     expect(refused.headers.get('request-id')).toBe(refused.headers.get('x-request-id'))
     for (const answer of [plain, message, refused]) await answer.text()
   })
@@ -250,7 +234,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('the openai SDK: stream, tools, errors, models', async () => {
-    const client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
+    const client = new OpenAI({ baseURL: `${stage.gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
     const models = await client.models.list()
     expect(models.data.map(model => model.id)).toEqual(['sim'])
     const stream = await client.chat.completions.create({
@@ -288,11 +272,11 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       path.replace('s', '%73'),
       `${path}?x=1`,
     ])
-    const before = posts(node)
+    const before = stage.posts.length
     for (const path of [...spellings, '/kv_event_sources', '/docs', '/server_info', '/pause']) {
-      const reply = await fetch(gateway.url + path, { method: 'POST', body: '{}' })
+      const reply = await fetch(stage.gateway.url + path, { method: 'POST', body: '{}' })
       expect([path, reply.status]).toEqual([path, 404])
     }
-    expect(posts(node)).toBe(before)
+    expect(stage.posts.length).toBe(before)
   })
 })

@@ -4,12 +4,11 @@
  */
 import OpenAI from 'openai'
 import { ResponsesWS } from 'openai/resources/responses/ws'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SimNode } from '../../src/sim/sim_node.ts'
-import { startSimNode } from '../../src/sim/sim_node.ts'
+import { describe, expect, test } from 'vitest'
 import type { Gateway } from './gateway.ts'
-import { healthy, metric, startGateway, until } from './gateway.ts'
+import { metric, until } from './gateway.ts'
 import { eventData, openSocket } from './socket_client.ts'
+import { useStage } from './stage.ts'
 
 const RESPONSES = '/v1/responses'
 const CHAT = '/v1/chat/completions'
@@ -43,27 +42,14 @@ async function sse(gateway: Gateway, path: string, body: object): Promise<string
 }
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  let node: SimNode
-  let gateway: Gateway
-
-  beforeAll(async () => {
-    node = await startSimNode({ timeFactor: 0.02 })
-    gateway = await startGateway([node.url], ['--threads', String(threads)])
-    await healthy(gateway, 1)
-  })
-
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    expect(gateway.lines.filter(line => line.includes('corked callback'))).toEqual([])
-    await node.close()
-  })
+  const stage = useStage({ threads, timeFactor: 0.02 })
 
   test('responses: every event of the SSE stream is one message, in order', async () => {
-    const client = await openSocket(gateway.url + RESPONSES)
+    const client = await openSocket(stage.gateway.url + RESPONSES)
     client.ask(create('Say hello.'))
     await client.ended(null)
     const { type: _, ...body } = create('Say hello.')
-    expect(client.texts.map(normalised)).toEqual(await sse(gateway, RESPONSES, body))
+    expect(client.texts.map(normalised)).toEqual(await sse(stage.gateway, RESPONSES, body))
     expect(client.messages.map(({ sequence_number: n }) => n)).toEqual(
       client.texts.map((__, i) => i),
     )
@@ -71,15 +57,15 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('chat: every event of the SSE stream is one message, [DONE] included', async () => {
-    const client = await openSocket(gateway.url + CHAT)
+    const client = await openSocket(stage.gateway.url + CHAT)
     client.ask(chat('Say hello.', { stream_options: { include_usage: true } }))
     await client.ended(null)
     const body = chat('Say hello.', { stream_options: { include_usage: true } })
-    expect(client.texts.map(normalised)).toEqual(await sse(gateway, CHAT, body))
+    expect(client.texts.map(normalised)).toEqual(await sse(stage.gateway, CHAT, body))
     client.ask(chat('Say hello.', { stream_id: 'a', stream: true }))
     await client.ended('a')
     const named = client.texts.slice(client.texts.indexOf('[DONE]') + 1)
-    const wanted = (await sse(gateway, CHAT, chat('Say hello.'))).slice(0, -1)
+    const wanted = (await sse(stage.gateway, CHAT, chat('Say hello.'))).slice(0, -1)
     expect(named.map(normalised)).toEqual([
       ...wanted.map(text => text.replace('{', '{"stream_id":"a",')),
       '{"type":"warmpath:done","stream_id":"a"}',
@@ -88,7 +74,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('warmpath.msgpack: [stream_id, n, bin], with the very bytes of the event', async () => {
-    const client = await openSocket(gateway.url + RESPONSES, ['warmpath.msgpack'])
+    const client = await openSocket(stage.gateway.url + RESPONSES, ['warmpath.msgpack'])
     expect(client.ws.protocol).toBe('warmpath.msgpack')
     client.ask(create('Say hello.', { stream_id: 'a' }))
     await until(() => client.binary.some(([, , data]) => data.includes('"completed"')), 'the end')
@@ -97,7 +83,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     )
     const { type: __, ...body } = create('Say hello.')
     const texts = client.binary.map(([, , data]) => normalised(data.toString('utf8')))
-    expect(texts).toEqual(await sse(gateway, RESPONSES, body))
+    expect(texts).toEqual(await sse(stage.gateway, RESPONSES, body))
     expect(client.texts).toEqual([])
     // A request may be binary as well; errors are outside the numbering.
     const { pack } = await import('msgpackr')
@@ -114,16 +100,16 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('the node gets the body of the POST, byte for byte', async () => {
-    const client = await openSocket(`${gateway.url}${CHAT}?trace=1`, [], {
+    const client = await openSocket(`${stage.gateway.url}${CHAT}?trace=1`, [], {
       headers: { 'x-mine': 'kept', 'x-request-id': 'mine' },
     })
-    const before = node.requests.length
+    const before = stage.node.requests.length
     client.ws.send(
       '{ "stream_id":"a", "model":"sim",\n "messages":[{"role":"user","content":"x","n":1.0}],' +
         '"seed":12345678901234567890,"custom":{"a":1e400000, "a":2}, "max_tokens":1}',
     )
     await client.ended('a')
-    const seen = node.requests.slice(before).find(one => one.method === 'POST')
+    const seen = stage.node.requests.slice(before).find(one => one.method === 'POST')
     expect(seen?.body.toString()).toBe(
       '{"model":"sim","messages":[{"role":"user","content":"x","n":1.0}],' +
         '"seed":12345678901234567890,"custom":{"a":1e400000, "a":2},"max_tokens":1,"stream":true}',
@@ -133,7 +119,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(headers).toContain('x-mine\nkept')
     for (const name of ['sec-websocket', 'upgrade']) expect(headers).not.toContain(name)
     const line = await until(
-      () => gateway.exchanges().find(one => one['client_id'] === 'mine'),
+      () => stage.gateway.exchanges().find(one => one['client_id'] === 'mine'),
       'the log line',
     )
     expect(line).toMatchObject({ endpoint: 'chat', reason: 'complete', stream: true })
@@ -141,7 +127,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('a lane runs one response after the other, lanes run side by side', async () => {
-    const client = await openSocket(gateway.url + RESPONSES)
+    const client = await openSocket(stage.gateway.url + RESPONSES)
     for (const lane of ['a', 'b']) {
       client.ask(create('one', { stream_id: lane, max_output_tokens: 40 }))
       client.ask(create('two', { stream_id: lane, max_output_tokens: 40 }))
@@ -163,7 +149,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('what cannot be understood is answered, and the socket stays', async () => {
-    const client = await openSocket(gateway.url + RESPONSES)
+    const client = await openSocket(stage.gateway.url + RESPONSES)
     const rows: [string | Buffer, Record<string, unknown>, string?][] = [
       ['{', { code: 'invalid_request' }],
       ['[]', { code: 'invalid_request' }],
@@ -200,7 +186,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('at most 32 named lanes, the default lane not counted', async () => {
-    const client = await openSocket(gateway.url + RESPONSES)
+    const client = await openSocket(stage.gateway.url + RESPONSES)
     for (let i = 0; i < 33; i++) client.ask(create('x', { stream_id: `l${i}`, model: 'nobody' }))
     client.ask(create('x', { model: 'nobody' }))
     await until(() => client.texts.length === 34, 'the answers')
@@ -218,20 +204,20 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('a client that goes away takes its work with it', async () => {
-    const client = await openSocket(gateway.url + RESPONSES)
+    const client = await openSocket(stage.gateway.url + RESPONSES)
     client.ask(create('long', { stream_id: 'a', max_output_tokens: 4000 }))
     client.ask(create('long', { stream_id: 'b', max_output_tokens: 4000 }))
     await until(() => client.lane('a').length > 4 && client.lane('b').length > 4, 'both streams')
-    const before = node.aborts.length
+    const before = stage.node.aborts.length
     client.ws.terminate()
-    await until(() => node.aborts.length === before + 2, 'two aborts at the node')
+    await until(() => stage.node.aborts.length === before + 2, 'two aborts at the node')
     const gone = 'warmpath_exchanges_total{reason="client_gone"}'
-    await until(async () => (await metric(gateway, gone)) >= 2, 'the count')
+    await until(async () => (await metric(stage.gateway, gone)) >= 2, 'the count')
   })
 
   test('a node that dies in mid-stream ends the turn by an error, not the lane', async () => {
-    const client = await openSocket(gateway.url + CHAT)
-    await node.fault({ kind: 'die', events: 3, times: 1 })
+    const client = await openSocket(stage.gateway.url + CHAT)
+    await stage.node.fault({ kind: 'die', events: 3, times: 1 })
     client.ask(chat('x', { stream_id: 'a' }))
     client.ask(chat('y', { stream_id: 'a', max_tokens: 1 }))
     await client.ended('a', 2)
@@ -244,7 +230,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('the openai SDK: the events come as they do over HTTP', async () => {
-    const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
+    const openai = new OpenAI({ baseURL: `${stage.gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
     const ws = new ResponsesWS(openai)
     const types: string[] = []
     let text = ''
@@ -263,13 +249,13 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('open and closed sockets are counted', async () => {
-    await until(async () => (await metric(gateway, 'warmpath_websockets')) === 0, 'none open')
-    const client = await openSocket(gateway.url + CHAT)
-    await until(async () => (await metric(gateway, 'warmpath_websockets')) === 1, 'one open')
+    await until(async () => (await metric(stage.gateway, 'warmpath_websockets')) === 0, 'none open')
+    const client = await openSocket(stage.gateway.url + CHAT)
+    await until(async () => (await metric(stage.gateway, 'warmpath_websockets')) === 1, 'one open')
     const closes = 'warmpath_websocket_closes_total{reason="client"}'
-    const before = await metric(gateway, closes)
+    const before = await metric(stage.gateway, closes)
     await client.close()
-    await until(async () => (await metric(gateway, closes)) > before, 'the close')
-    expect(await metric(gateway, 'warmpath_connections')).toBeLessThan(20)
+    await until(async () => (await metric(stage.gateway, closes)) > before, 'the close')
+    expect(await metric(stage.gateway, 'warmpath_connections')).toBeLessThan(20)
   })
 })

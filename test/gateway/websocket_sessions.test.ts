@@ -3,13 +3,11 @@
  * fact holds with one gateway thread and with two.
  */
 import * as fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SimNode } from '../../src/sim/sim_node.ts'
-import { startSimNode } from '../../src/sim/sim_node.ts'
-import type { Gateway } from './gateway.ts'
-import { healthy, startGateway, until } from './gateway.ts'
+import { describe, expect, test } from 'vitest'
+import { until } from './gateway.ts'
 import type { Message, SocketClient } from './socket_client.ts'
 import { openSocket } from './socket_client.ts'
+import { useStage } from './stage.ts'
 
 const KEYS = ['first-key-of-some-length-0123456789', 'second-key-of-some-length-012345678']
 const RESPONSES = '/v1/responses'
@@ -32,28 +30,14 @@ function codeOf(message: Message): string {
 }
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  let node: SimNode
-  let gateway: Gateway
-
-  beforeAll(async () => {
-    node = await startSimNode({ timeFactor: 0.05 })
-    const keys = KEYS.flatMap(key => ['--api-key', key])
-    gateway = await startGateway([node.url], ['--threads', String(threads), ...keys])
-    await healthy(gateway, 1)
-  })
-
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    expect(gateway.lines.filter(line => line.includes('corked callback'))).toEqual([])
-    await node.close()
-  })
+  const stage = useStage({ threads, timeFactor: 0.05, apiKeys: KEYS })
 
   function open(path: string, key = KEYS[0]): Promise<SocketClient> {
-    return openSocket(gateway.url + path, [], { headers: { authorization: `Bearer ${key}` } })
+    return openSocket(stage.gateway.url + path, [], { headers: { authorization: `Bearer ${key}` } })
   }
 
   function inputs(): unknown[] {
-    return node.requests
+    return stage.node.requests
       .filter(one => one.method === 'POST')
       .map(one => (JSON.parse(one.body.toString('utf8')) as { input: unknown }).input)
   }
@@ -111,7 +95,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const whole = again.texts.slice(rest.length)
     expect([...seen, ...rest]).toEqual(whole)
 
-    const reply = await fetch(gateway.url + RESPONSES, {
+    const reply = await fetch(stage.gateway.url + RESPONSES, {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Bearer ${KEYS[0]}` },
       body: JSON.stringify({ model: 'sim', input: 'x', max_output_tokens: 3, stream: true }),
@@ -162,7 +146,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     client.ask(create('long', { stream_id: 'a', max_output_tokens: 4000 }))
     client.ask(create('next', { stream_id: 'a', max_output_tokens: 2 }))
     await until(() => client.texts.length > 4, 'the stream')
-    const before = node.aborts.length
+    const before = stage.node.aborts.length
     const frame = { type: 'warmpath:cancel', response_id: idOf(client.messages[0]) }
     other.ask(frame)
     other.ask(frame)
@@ -175,7 +159,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const numbers = client.lane('a').map(({ sequence_number: n }) => Number(n))
     const first = numbers.slice(0, numbers.indexOf(0, 1))
     expect(first).toEqual(first.map((_, i) => i))
-    await until(() => node.aborts.length > before, 'the abort at the node')
+    await until(() => stage.node.aborts.length > before, 'the abort at the node')
     other.ask(frame)
     other.ask(create('x', { model: 'nobody' }))
     await other.ended(null)
@@ -207,13 +191,13 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const three = idOf(await turn('a', 'three', two))
     expect(inputs().at(-1)).toHaveLength(5)
     // A fork that fails leaves its parent, a turn of the lane itself takes it along.
-    await node.fault({ kind: 'status', status: 400, times: 2 })
+    await stage.node.fault({ kind: 'status', status: 400, times: 2 })
     expect((await turn('b', 'broken fork', three)).type).toBe('error')
     expect((await turn('a', 'broken', three)).type).toBe('error')
     expect(codeOf(await turn('a', 'gone', three))).toBe('previous_response_not_found')
     // Nobody else finds what is not stored, neither by HTTP nor on another connection.
     const headers = { authorization: `Bearer ${KEYS[0]}` }
-    const reply = await fetch(`${gateway.url}${RESPONSES}/${fork}`, { headers })
+    const reply = await fetch(`${stage.gateway.url}${RESPONSES}/${fork}`, { headers })
     expect(reply.status).toBe(404)
     const other = await open(RESPONSES)
     other.ask(create('x', { previous_response_id: fork }))
@@ -235,7 +219,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
         ['response.completed', 2],
       ])
       expect(client.messages[2]).toMatchObject({ response: { status: 'completed', output: [] } })
-      const seen = node.requests.filter(one => one.method === 'POST').at(-1)
+      const seen = stage.node.requests.filter(one => one.method === 'POST').at(-1)
       expect(JSON.parse(String(seen?.body))).toMatchObject({ max_output_tokens: 1 })
       const id = idOf(client.messages[0])
       client.ask(create('Go on.', { previous_response_id: id, store }))
@@ -256,7 +240,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const client = await open(CHAT)
     const messages = [{ role: 'user', content: `shared ${Date.now()}` }]
     const body = { model: 'sim', messages, max_tokens: 300, min_tokens: 300, temperature: 0 }
-    const before = node.requests.length
+    const before = stage.node.requests.length
     client.ask({ ...body, stream_id: 'a' })
     await until(() => client.lane('a').length > 1, 'the first')
     client.ask({ ...body, stream_id: 'b' })
@@ -265,7 +249,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       client.lane(lane).map(message => JSON.stringify({ ...message, stream_id: null })),
     )
     expect(b).toEqual(a)
-    const posts = node.requests.slice(before).filter(one => one.method === 'POST')
+    const posts = stage.node.requests.slice(before).filter(one => one.method === 'POST')
     expect(posts.length).toBe(1)
     client.ws.terminate()
   })

@@ -2,15 +2,10 @@
  * Resumable chats beyond the bytes (reconnects.test.ts): what goes on without a reader and for how
  * long, what is refused, and what happens at the end of the process.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
 import OpenAI from 'openai'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { SimNode } from '../../src/sim/sim_node.ts'
-import { startSimNode } from '../../src/sim/sim_node.ts'
-import type { Gateway } from '../gateway/gateway.ts'
-import { healthy, startGateway, until } from '../gateway/gateway.ts'
+import { describe, expect, test } from 'vitest'
+import { until } from '../gateway/gateway.ts'
+import { useStage } from '../gateway/stage.ts'
 
 const CHAT = '/v1/chat/completions'
 const GRACE_MS = 300
@@ -29,35 +24,17 @@ function idOf(reply: Response): string {
 }
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  let node: SimNode
-  let gateway: Gateway
-  let folder = ''
-
-  beforeEach(async () => {
-    folder = await mkdtemp(path.join(tmpdir(), 'warmpath-'))
-    const file = path.join(folder, 'warmpath.yaml')
-    await writeFile(file, CONFIG)
-    node = await startSimNode({ timeFactor: 0.1 })
-    gateway = await startGateway([node.url], ['--threads', String(threads), '--config', file])
-    await healthy(gateway, 1)
-  })
-
-  afterEach(async () => {
-    expect(await gateway.stop()).toBe(0)
-    await node.close()
-    await rm(folder, { recursive: true })
-  })
+  const stage = useStage({ threads, timeFactor: 0.1, config: CONFIG, isFresh: true })
 
   function ask(content: string, extra: object = {}, signal?: AbortSignal): Promise<Response> {
     const messages = [{ role: 'user', content }]
     const body = JSON.stringify({ model: 'sim', messages, stream: true, max_tokens: 20, ...extra })
     const init = { method: 'POST', headers: RESUMABLE, body }
-    return fetch(gateway.url + CHAT, signal === undefined ? init : { ...init, signal })
+    return fetch(stage.gateway.url + CHAT, signal === undefined ? init : { ...init, signal })
   }
 
   const resume = (id: string, headers: Record<string, string> = {}): Promise<Response> =>
-    fetch(`${gateway.url}${CHAT}/${id}`, { headers })
-  const posts = (): number => node.requests.filter(one => one.method === 'POST').length
+    fetch(`${stage.gateway.url}${CHAT}/${id}`, { headers })
 
   /** Asks, reads a little and goes away; returns the id. */
   async function leave(content: string, extra: object): Promise<string> {
@@ -71,10 +48,10 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('without a reader it goes on for the grace period and is then cancelled', async () => {
     const id = await leave('left', { max_tokens: LONG })
     const leftMs = performance.now()
-    await until(() => node.aborts.length === 1, 'the abort at the node')
+    await until(() => stage.node.aborts.length === 1, 'the abort at the node')
     expect(performance.now() - leftMs).toBeGreaterThan(GRACE_MS * 0.8)
-    await until(() => gateway.exchanges().length === 1, 'its log line')
-    expect(gateway.exchanges()[0]?.reason).toBe('client_gone')
+    await until(() => stage.gateway.exchanges().length === 1, 'its log line')
+    expect(stage.gateway.exchanges()[0]?.reason).toBe('client_gone')
     // What came until then can be read, and it is no whole answer.
     const rest = resume(id).then(reply => reply.text())
     await expect(rest).rejects.toThrow()
@@ -83,19 +60,19 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('who comes back in time keeps it alive, and its leaving begins another grace', async () => {
     const id = await leave('back', { max_tokens: 400 })
     const stop = new AbortController()
-    const again = await fetch(`${gateway.url}${CHAT}/${id}`, { signal: stop.signal })
+    const again = await fetch(`${stage.gateway.url}${CHAT}/${id}`, { signal: stop.signal })
     const reader = again.body?.getReader()
     const untilMs = performance.now() + 2 * GRACE_MS
     while (performance.now() < untilMs) await reader?.read()
-    expect(node.aborts).toEqual([])
+    expect(stage.node.aborts).toEqual([])
     stop.abort()
     const whole = await (await resume(id)).text()
     expect(whole.endsWith('data: [DONE]\n\n')).toBe(true)
-    expect(node.aborts).toEqual([])
+    expect(stage.node.aborts).toEqual([])
   })
 
   test('the SDK reads a resumable stream like every other', async () => {
-    const client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
+    const client = new OpenAI({ baseURL: `${stage.gateway.url}/v1`, apiKey: 'none', maxRetries: 0 })
     const messages = [{ role: 'user' as const, content: 'sdk' }]
     const body = { model: 'sim', messages, stream: true as const, max_tokens: 9 }
     const options = { headers: { 'x-warmpath-resume': '1' } }
@@ -116,7 +93,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
 
   test('the node sees neither the wish nor the place', async () => {
     await (await ask('secret')).text()
-    const seen = node.requests.find(one => one.method === 'POST')?.rawHeaders.join('\n') ?? ''
+    const seen = stage.node.requests.find(one => one.method === 'POST')?.rawHeaders.join('\n') ?? ''
     expect(seen).not.toContain('x-warmpath')
     expect(seen.length).toBeGreaterThan(0)
   })
@@ -126,8 +103,8 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(reply.status).toBe(400)
     expect(await reply.json()).toMatchObject({ error: { code: 400 } })
     expect((await resume(idOf(reply))).status).toBe(404)
-    await until(() => gateway.exchanges().length === 1, 'its log line')
-    expect(gateway.exchanges()[0]?.reason).toBe('node_error')
+    await until(() => stage.gateway.exchanges().length === 1, 'its log line')
+    expect(stage.gateway.exchanges()[0]?.reason).toBe('node_error')
   })
 
   test('a place that is no number is refused, one beyond the end ends at once', async () => {
@@ -137,16 +114,16 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const beyond = await resume(idOf(reply), { 'last-event-id': '9999' })
     expect([beyond.status, await beyond.text()]).toEqual([200, ''])
     expect(beyond.headers.get('content-type')).toContain('text/event-stream')
-    const wrong = await fetch(`${gateway.url}${CHAT}/${idOf(reply)}`, { method: 'DELETE' })
+    const wrong = await fetch(`${stage.gateway.url}${CHAT}/${idOf(reply)}`, { method: 'DELETE' })
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'GET'])
   })
 
   test('a drain lets what runs finish, also for those who came back', async () => {
     const id = await leave('drain', { max_tokens: 300 })
     const again = await resume(id)
-    gateway.signal('SIGTERM')
+    stage.gateway.signal('SIGTERM')
     expect((await again.text()).endsWith('data: [DONE]\n\n')).toBe(true)
-    expect(await gateway.exited).toBe(0)
-    expect(posts()).toBe(1)
+    expect(await stage.gateway.exited).toBe(0)
+    expect(stage.posts.length).toBe(1)
   })
 })
