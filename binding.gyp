@@ -157,6 +157,13 @@
           "sources": ["bench/passthrough_mirror/main.cc", "native/model_cache/mount_point.cc"]
         },
         {
+          "target_name": "throttled_source",
+          "type": "executable",
+          "product_extension": "",
+          "sources": ["bench/throttled_source/main.cc", "native/model_cache/mount_point.cc"],
+          "include_dirs": ["bench"]
+        },
+        {
           "target_name": "index_replay",
           "type": "executable",
           "product_extension": "",

@@ -18,7 +18,7 @@ const BENCHES: Readonly<Record<string, string>> = {
   index: 'prefix index: build, lookup, churn and memory, beside a flat map',
   log: 'response log: appends, events and readers',
   prompt: 'prompt keys: scan, template, tokens and hashes',
-  'model-cache': 'the model cache: resident reads beside native tmpfs and a bare mirror',
+  'model-cache': 'the model cache: reads, hydration and loads beside native, a slow source, rclone',
   routing: 'one decision: candidates, score, lease, prediction, from 1 to 1,000 nodes',
 }
 

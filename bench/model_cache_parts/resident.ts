@@ -9,28 +9,26 @@
  * was read must be equal on every path.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import readline from 'node:readline'
 import { ROOT } from '../machine.ts'
 import { median, pairedRatio, type Ratio, rounded, runRounds } from '../rounds.ts'
-
-const MEBIBYTE = 2 ** 20
-/** In tests this file runs as it is, and dist/ was compiled before. */
-const isSource = path.extname(import.meta.filename) === '.ts'
-const binary = (name: string): string => path.join(ROOT, 'build/Release', name)
+import {
+  binary,
+  DIST,
+  ended,
+  firstLine,
+  MEBIBYTE,
+  type Reading,
+  read,
+  writeBlocks,
+} from './site.ts'
 
 export interface ResidentPlan {
   readonly rounds: number
   readonly sizeMib: number
   readonly isQuick: boolean
-}
-
-interface Reading {
-  readonly seconds: number
-  readonly size: number
-  readonly sum: string
 }
 
 /** One way of reading, and its unit: how a time becomes a figure. */
@@ -60,42 +58,6 @@ function figureOf({ words: [, threads, count], unit }: Way, { seconds, size }: R
   return (seconds / count) * 1e6
 }
 
-function read(way: Way, file: string): Reading {
-  const [name, threads, count] = way.words
-  const words = [name, file, String(threads), String(count)]
-  // The shape is that of bench/model_reader/main.cc, built from this very tree.
-  const reading: Reading = JSON.parse(
-    execFileSync(binary('model_reader'), words, { encoding: 'utf8' }),
-  )
-  return reading
-}
-
-/** Waits for the first line of a child. */
-async function firstLine(child: ChildProcess): Promise<string> {
-  if (child.stdout === null) throw new Error('the child has no output')
-  for await (const line of readline.createInterface({ input: child.stdout })) return line
-  throw new Error('a server of this bench ended before it was ready')
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  child.kill('SIGTERM')
-  await new Promise(resolve => {
-    child.once('exit', resolve)
-  })
-}
-
-function writeFile(file: string, sizeMib: number): void {
-  const fd = openSync(file, 'w')
-  const block = Buffer.alloc(4 * MEBIBYTE)
-  for (let i = 0; i < block.length; i += 4) block.writeUInt32LE(Math.imul(i, 2654435761) >>> 0, i)
-  for (let done = 0; done < sizeMib; done += 4) {
-    block.writeUInt32LE(done)
-    writeSync(fd, block)
-  }
-  closeSync(fd)
-}
-
 interface Figures {
   readonly unit: string
   readonly [contestant: string]: number | string | Ratio
@@ -110,7 +72,8 @@ async function measure(
   const names = Object.keys(files)
   const sums = new Set<string>()
   const cells = await runRounds(names, rounds, name => {
-    const reading = read(way, files[name] ?? '')
+    const [word, threads, count] = way.words
+    const reading = read(word, files[name] ?? '', threads, count)
     sums.add(reading.sum)
     return Promise.resolve(figureOf(way, reading))
   })
@@ -135,19 +98,18 @@ export async function benchResident(plan: ResidentPlan): Promise<Record<string, 
   const size = `size=${plan.sizeMib + 64}m`
   execFileSync('mount', ['-t', 'tmpfs', '-o', `huge=always,${size}`, 'none', native])
   try {
-    writeFile(path.join(native, 'file'), plan.sizeMib)
+    writeBlocks(path.join(native, 'file'), plan.sizeMib)
     const daemon = path.join(ROOT, 'test/model-cache/small_daemon.mjs')
     const control = path.join(root, 'control/socket')
     const bytes = String((plan.sizeMib + 256) * MEBIBYTE)
     const words = ['--mount', mount, '--store-bytes', bytes, '--', process.execPath, daemon]
-    const dist = path.join(ROOT, isSource ? 'dist' : 'dist-tools/src')
     const stdio = ['ignore', 'pipe', 'inherit'] as const
     const start = (name: string, args: readonly string[]): ChildProcess => {
       const child = spawn(binary(name), [...args], { stdio: [...stdio] })
       children.push(child)
       return child
     }
-    const own = start('warmpath_supervisor', [...words, dist, native, control, 'preload'])
+    const own = start('warmpath_supervisor', [...words, DIST, native, control, 'preload'])
     await firstLine(own)
     const bare = start('passthrough_mirror', [path.join(native, 'file'), mirror])
     const hasMirror = (await firstLine(bare)) === 'ready'

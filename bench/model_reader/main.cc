@@ -5,9 +5,12 @@
 //   model_reader mmap PATH THREADS PASSES       a fresh mapping, one word of each cache line
 //   model_reader random PATH THREADS COUNT      4 KiB blocks at random places
 //   model_reader open PATH THREADS COUNT        open and close
+//   model_reader load FOLDER THREADS PASSES     every file in the order of names, as pread does
 //
-// Thread i is pinned to core i and reads its own part. The clock runs from the start of the first
-// thread, when all are ready, to the end of the last one.
+// Thread i is pinned to core i and reads its own part; loading pins nothing, because whoever fills
+// the files runs beside it, and thread i takes every file whose turn it is. The clock runs from the
+// start of the first thread, when all are ready, to the end of the last one.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -37,6 +40,8 @@ struct Plan {
   unsigned threads = 1;
   unsigned count = 1;
   std::uint64_t size = 0;
+  // Of a folder.
+  std::vector<std::string> files{};
 };
 
 double seconds() {
@@ -56,22 +61,37 @@ std::uint64_t word_at(const std::uint8_t* at) {
   return word;
 }
 
-int open_file(const Plan& plan) {
-  const int file = open(plan.path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail(plan.path);
+int open_path(const char* path) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) fail(path);
   return file;
 }
 
-std::uint64_t read_blocks(const Plan& plan, std::uint64_t from, std::uint64_t to) {
-  // Aligned: to an odd address the kernel copies several times slower on some processors.
+int open_file(const Plan& plan) {
+  return open_path(plan.path);
+}
+
+// Aligned: to an odd address the kernel copies several times slower on some processors.
+std::uint8_t* make_buffer() {
   auto* buffer = static_cast<std::uint8_t*>(std::aligned_alloc(PAGE, BLOCK));
   if (buffer == nullptr) fail("aligned_alloc");
+  return buffer;
+}
+
+std::uint64_t sum_of(const std::uint8_t* buffer, std::size_t length) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i + sizeof sum <= length; i += PAGE) sum += word_at(buffer + i);
+  return sum;
+}
+
+std::uint64_t read_blocks(const Plan& plan, std::uint64_t from, std::uint64_t to) {
+  std::uint8_t* buffer = make_buffer();
   const int file = open_file(plan);
   std::uint64_t sum = 0;
   for (unsigned pass = 0; pass < plan.count; pass++) {
     for (std::uint64_t at = from; at < to; at += BLOCK) {
       if (pread(file, buffer, BLOCK, static_cast<off_t>(at)) != BLOCK) fail("pread");
-      for (std::size_t i = 0; i < BLOCK; i += PAGE) sum += word_at(buffer + i);
+      sum += sum_of(buffer, BLOCK);
     }
   }
   close(file);
@@ -111,6 +131,24 @@ std::uint64_t read_at_random(const Plan& plan, unsigned thread) {
   return sum;
 }
 
+std::uint64_t load_files(const Plan& plan, unsigned thread) {
+  std::uint8_t* buffer = make_buffer();
+  std::uint64_t sum = 0;
+  for (unsigned pass = 0; pass < plan.count; pass++) {
+    for (std::size_t i = thread; i < plan.files.size(); i += plan.threads) {
+      const int file = open_path(plan.files[i].c_str());
+      ssize_t got = 0;
+      for (off_t at = 0; (got = pread(file, buffer, BLOCK, at)) > 0; at += got) {
+        sum += sum_of(buffer, static_cast<std::size_t>(got));
+      }
+      if (got < 0) fail(plan.files[i].c_str());
+      close(file);
+    }
+  }
+  std::free(buffer);
+  return sum;
+}
+
 std::uint64_t open_and_close(const Plan& plan) {
   for (unsigned i = 0; i < plan.count; i++) close(open_file(plan));
   return plan.count;
@@ -123,7 +161,26 @@ std::uint64_t run_part(const Plan& plan, unsigned thread) {
   if (plan.way == "pread") return read_blocks(plan, from, to);
   if (plan.way == "mmap") return touch_mapping(plan, from, to);
   if (plan.way == "random") return read_at_random(plan, thread);
+  if (plan.way == "load") return load_files(plan, thread);
   return open_and_close(plan);
+}
+
+std::uint64_t size_of(const char* path) {
+  struct stat facts;
+  if (stat(path, &facts) < 0) fail(path);
+  return static_cast<std::uint64_t>(facts.st_size);
+}
+
+void list_files(Plan& plan) {
+  DIR* folder = opendir(plan.path);
+  if (folder == nullptr) fail(plan.path);
+  while (const dirent* entry = readdir(folder)) {
+    if (entry->d_name[0] == '.') continue;
+    plan.files.push_back(std::string(plan.path) + "/" + entry->d_name);
+    plan.size += size_of(plan.files.back().c_str());
+  }
+  closedir(folder);
+  std::sort(plan.files.begin(), plan.files.end());
 }
 
 void pin(unsigned core) {
@@ -137,15 +194,17 @@ void pin(unsigned core) {
 
 int main(int count, char** words) {
   if (count != 5) {
-    std::fprintf(stderr, "usage: model_reader pread|mmap|random|open PATH THREADS COUNT\n");
+    std::fprintf(stderr, "usage: model_reader pread|mmap|random|open|load PATH THREADS COUNT\n");
     return 2;
   }
   Plan plan{.way = words[1], .path = words[2]};
   plan.threads = static_cast<unsigned>(std::atoi(words[3]));
   plan.count = static_cast<unsigned>(std::atoi(words[4]));
-  struct stat facts;
-  if (stat(plan.path, &facts) < 0) fail(plan.path);
-  plan.size = static_cast<std::uint64_t>(facts.st_size);
+  if (plan.way == "load") {
+    list_files(plan);
+  } else {
+    plan.size = size_of(plan.path);
+  }
   std::atomic<unsigned> ready{0};
   std::atomic<std::uint64_t> sum{0};
   // Each thread's own clock: the main thread may be away when they start.
@@ -154,7 +213,7 @@ int main(int count, char** words) {
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < plan.threads; i++) {
     threads.emplace_back([&, i] {
-      pin(i);
+      if (plan.way != "load") pin(i);
       ready++;
       while (ready.load() < plan.threads) sched_yield();
       starts[i] = seconds();
