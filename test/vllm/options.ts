@@ -15,8 +15,8 @@ developer mode (VLLM_SERVER_DEV_MODE=1, for /reset_prefix_cache), and with nothi
   --adapter URL NAME       an engine that serves an adapter NAME beside the base model
   --embedding URL          an engine with --runner pooling --convert embed
   --threads 1,2            gateway threads, one run for each
-  --only NAME,NAME         parts: discovery sdk kept bytes placement exactness aborts kill
-                           limited adapter embedding
+  --only NAME,NAME         parts: discovery sdk kept websocket bytes placement exactness aborts
+                           kill limited adapter embedding
   --requests N             requests of the exactness part (240)
   --seed N                 seed of the prompts (by the clock)
 `
@@ -25,6 +25,7 @@ export const PARTS = [
   'discovery',
   'sdk',
   'kept',
+  'websocket',
   'bytes',
   'placement',
   'exactness',

@@ -22,6 +22,7 @@ import { Prompts } from './prompts.ts'
 import { Report } from './report.ts'
 import { checkBytes } from './same_bytes.ts'
 import { checkSdk } from './sdk.ts'
+import { checkWebSocket } from './websocket.ts'
 import { get, json } from './wire.ts'
 
 /** Runs `use` with a gateway in front of some engines, and stops it. */
@@ -71,6 +72,8 @@ async function runPart(
       return use(engines, bench => checkSdk(report, bench))
     case 'kept':
       return use(engines, bench => checkKept(report, bench))
+    case 'websocket':
+      return use(engines, bench => checkWebSocket(report, bench))
     case 'bytes':
       return use(engines, bench => checkBytes(report, bench))
     case 'placement': {
