@@ -108,9 +108,11 @@
           "type": "executable",
           "product_extension": "",
           "sources": [
+            "native/model_cache/hand_over.cc",
             "native/model_cache/mount_point.cc",
             "native/model_cache/store.cc",
             "native/supervisor/main.cc",
+            "native/supervisor/memory.cc",
             "native/supervisor/mounts.cc",
             "native/supervisor/options.cc"
           ]

@@ -22,6 +22,11 @@ static_assert(sizeof(HandOverHeader) <= HEADER_BYTES);
 
 }  // namespace
 
+HandOver::~HandOver() {
+  if (header_ != nullptr) (void)munmap(header_, TABLE_BYTES);
+  if (file_ >= 0) (void)close(file_);
+}
+
 int HandOver::open(int store_folder) {
   WARMPATH_CHECK(file_ < 0);
   file_ = openat(store_folder, HAND_OVER_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

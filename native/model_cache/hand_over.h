@@ -74,6 +74,10 @@ static_assert(sizeof(Record) == 64);
 
 class HandOver {
  public:
+  HandOver() = default;
+  HandOver(const HandOver&) = delete;
+  HandOver& operator=(const HandOver&) = delete;
+  ~HandOver();
   // Opens or makes the table; returns 0 or a negative errno.
   int open(int store_folder);
   HandOverHeader& header() { return *header_; }

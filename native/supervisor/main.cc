@@ -1,6 +1,7 @@
 // warmpath_supervisor: what must not die when the cache daemon does.
 //
-//   warmpath_supervisor --mount PATH --store-bytes N [--allow-other] -- node dist/cli.js mount ...
+//   warmpath_supervisor [--memory-events FILE] --mount PATH --store-bytes N [--allow-other]
+//     -- node dist/cli.js mount ...
 //
 //        supervisor                          daemon (Node)
 //        opens /dev/fuse, mounts
@@ -13,13 +14,15 @@
 //
 // It is small and does nothing else, so that there is little in it that could fail: a mount lives
 // as long as somebody holds its descriptor, and open requests wait as long. The daemon finds the
-// descriptors in WARMPATH_HAND_OVER: "PID RESTARTS FUSE,STORE,DEVICE ..." in the order of --mount.
+// descriptors in WARMPATH_HAND_OVER: "PID RESTARTS FUSE,STORE,DEVICE ..." in the order of --mount,
+// with ",BYTES" behind a device whose store may hold less than its capacity (memory.h).
 //
 // Ends: SIGTERM or SIGINT, and a daemon that exits with 0, unmount and exit 0. A daemon that ends
 // otherwise before it was ever ready ends the supervisor with its status: a wrong configuration
 // must not be tried for ever. After that every death is answered by a restart, at once the first
-// time and then ever later. The daemon dies with the supervisor; the next start on the same path
-// clears what both left.
+// time and then ever later, after one for want of memory with less in the store (memory.h).
+// `--memory-events` names a file that counts those in place of the cgroup's. The daemon dies with
+// the supervisor; the next start on the same path clears what both left.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -33,6 +36,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "supervisor/memory.h"
 #include "supervisor/mounts.h"
 #include "supervisor/options.h"
 
@@ -44,6 +48,8 @@ namespace {
 // and the life after which it counts as healthy again.
 constexpr long RESTART_MS_MAX = 5000;
 constexpr long STABLE_MS_MIN = 10000;
+// Two kills for want of memory within this many milliseconds: what was given back did not do.
+constexpr long OOM_AGAIN_MS_MAX = 60000;
 constexpr long RESTART_FIRST_MS = 100;
 // A daemon that does not end on SIGTERM is killed after this long.
 constexpr long END_MS_MAX = 5000;
@@ -68,6 +74,7 @@ std::string hand_over(const std::vector<Mount>& mounts, int restarts) {
   for (const Mount& mount : mounts) {
     text +=
         ' ' + std::to_string(mount.fuse) + ',' + std::to_string(mount.store) + ',' + mount.device;
+    if (mount.store_bytes_max != UINT64_MAX) text += ',' + std::to_string(mount.store_bytes_max);
   }
   return text;
 }
@@ -130,14 +137,28 @@ struct Life {
   long pause_ms = 0;
   // When to start the next one; 0: it runs.
   long restart_at_ms = 0;
+  // Kills for want of memory when it started, and whether its predecessor died of one.
+  std::uint64_t oom_kills = 0;
+  bool is_after_oom = false;
 };
 
+// Makes room when the daemon was killed by the kernel for want of it.
+void relieve(std::vector<Mount>& mounts, const Options& options, int status, Life& life) {
+  const bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  const bool is_oom = was_killed && oom_kills(options.memory_events) > life.oom_kills;
+  const bool is_soon = now_ms() - life.started_ms < OOM_AGAIN_MS_MAX;
+  if (is_oom) free_memory(mounts, life.is_after_oom && is_soon);
+  life.is_after_oom = is_oom;
+}
+
 // A daemon has ended. True: so shall we, with `exit_code`.
-bool is_last(const std::vector<Mount>& mounts, int status, Life& life, int* exit_code) {
+bool is_last(std::vector<Mount>& mounts, const Options& options, int status, Life& life,
+             int* exit_code) {
   life.daemon = -1;
   const bool is_exit = WIFEXITED(status);
   *exit_code = is_exit ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (*exit_code == 0 || !is_ready(mounts)) return true;
+  relieve(mounts, options, status, life);
   const long lived_ms = now_ms() - life.started_ms;
   life.pause_ms = lived_ms >= STABLE_MS_MIN || life.restarts == 0
                       ? 0
@@ -149,12 +170,13 @@ bool is_last(const std::vector<Mount>& mounts, int status, Life& life, int* exit
 }
 
 void start(const std::vector<Mount>& mounts, const Options& options, Life& life) {
+  life.oom_kills = oom_kills(options.memory_events);
   life.daemon = start_daemon(mounts, options, life.restarts);
   life.started_ms = now_ms();
   life.restart_at_ms = 0;
 }
 
-int supervise(const std::vector<Mount>& mounts, const Options& options) {
+int supervise(std::vector<Mount>& mounts, const Options& options) {
   Life life;
   start(mounts, options, life);
   for (;;) {
@@ -169,7 +191,7 @@ int supervise(const std::vector<Mount>& mounts, const Options& options) {
     int status = 0;
     if (life.daemon > 0 && waitpid(life.daemon, &status, WNOHANG) == life.daemon) {
       int exit_code = 0;
-      if (is_last(mounts, status, life, &exit_code)) {
+      if (is_last(mounts, options, status, life, &exit_code)) {
         end_mounts(mounts);
         return exit_code;
       }

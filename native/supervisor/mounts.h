@@ -1,6 +1,7 @@
 // The mounts that a supervisor holds: made at start, taken away at the end, whole in between.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ struct Mount {
   std::string device;
   int fuse = -1;
   int store = -1;
+  // What the daemon may hold, lowered after it was killed for want of memory.
+  std::uint64_t store_bytes_max = UINT64_MAX;
 };
 
 // Mounts all or none. An empty text, or what went wrong, with the remedy.

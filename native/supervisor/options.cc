@@ -9,7 +9,8 @@ namespace warmpath::supervisor {
 namespace {
 
 constexpr char USAGE[] =
-    "usage: warmpath_supervisor (--mount PATH --store-bytes N [--allow-other])... -- COMMAND...";
+    "usage: warmpath_supervisor [--memory-events FILE]"
+    " (--mount PATH --store-bytes N [--allow-other])... -- COMMAND...";
 
 // Resolves the folder that holds the mount point and not the point itself, which may be dead.
 std::string resolved(const std::string& path) {
@@ -39,7 +40,10 @@ std::string read_options(int count, char** words, Options* out) {
   for (; at < count && std::strcmp(words[at], "--") != 0; at++) {
     const std::string word = words[at];
     const char* value = at + 1 < count ? words[at + 1] : "";
-    if (word == "--mount") {
+    if (word == "--memory-events") {
+      out->memory_events = value;
+      at++;
+    } else if (word == "--mount") {
       out->mounts.push_back({.path = resolved(value)});
       if (out->mounts.back().path.empty()) return std::string(value) + ": no such mount point";
       at++;

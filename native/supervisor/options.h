@@ -16,6 +16,8 @@ struct MountOption {
 
 struct Options {
   std::vector<MountOption> mounts;
+  // Where kills for want of memory are counted, in place of the cgroup's file.
+  std::string memory_events;
   // The daemon's command, ended by nullptr.
   std::vector<char*> command;
 };

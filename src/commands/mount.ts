@@ -23,12 +23,18 @@ import { effectiveCapacity } from '../model-cache/effective_capacity.ts'
 import { folderMount } from '../model-cache/folder_mount.ts'
 import { fuseMount } from '../model-cache/fuse_mount.ts'
 import { listeningOf } from '../model-cache/listening.ts'
-import type { Mount } from '../model-cache/mount.ts'
+import type { Mount, MountOptions } from '../model-cache/mount.ts'
 import { inspectMountPoint, resolvedPath } from '../model-cache/mount_point.ts'
 import { nativeMover } from '../model-cache/mover.ts'
 import { isRunning, readRunFile } from '../model-cache/run_file.ts'
 import { execute } from '../native/model_chunks.ts'
-import { type FuseProbe, type HandOver, handOver, probeFuse } from '../native/model_mount.ts'
+import {
+  type FuseProbe,
+  type HandedMount,
+  type HandOver,
+  handOver,
+  probeFuse,
+} from '../native/model_mount.ts'
 import { packageRoot } from '../native/package_root.ts'
 import { LOG_LEVELS } from '../observe/config.ts'
 import { openLog, type ThreadLog } from '../observe/log.ts'
@@ -149,6 +155,20 @@ function becomeSupervisor(plans: readonly Plan[], argv: readonly string[]): neve
   return execute(supervisor, [...words, '--', ...daemon], environment)
 }
 
+/** The capacity, unless an earlier daemon was killed by the kernel with less in its store. */
+function loweredCapacity(
+  { entry, capacityBytes, log }: MountOptions,
+  { storeBytesMax }: HandedMount,
+): Pick<MountOptions, 'capacityBytes'> {
+  if (storeBytesMax === null || storeBytesMax >= capacityBytes) return { capacityBytes }
+  const [configured, lowered] = [entry.capacity, storeBytesMax].map(formatBytes)
+  log.error(
+    { path: entry.accelerated, configured, lowered },
+    'the daemon was killed for want of memory: its capacity stays lowered until the next mount',
+  )
+  return { capacityBytes: storeBytesMax }
+}
+
 function makeMounts(
   plans: readonly Plan[],
   handed: HandOver | null,
@@ -167,7 +187,8 @@ function makeMounts(
     const mount = mounts.shift()
     if (mount === undefined) throw new Error(`nothing was handed over for ${entry.accelerated}`)
     const restarts = handed?.restarts ?? 0
-    return fuseMount({ ...options, handed: mount, mode: fuse, restarts, onEnded })
+    const lowered = loweredCapacity(options, mount)
+    return fuseMount({ ...options, ...lowered, handed: mount, mode: fuse, restarts, onEnded })
   })
 }
 

@@ -303,7 +303,11 @@ export class Member {
     if (!this.options.isRegistry) await this.peers.start()
     for (const cache of this.caches) await cache.tree.scan()
     const { store, mover, log } = this.options
-    if (store.kind === 'private') await adoptStore(this.caches, store, mover, log)
+    if (store.kind === 'private') {
+      await adoptStore(this.caches, store, mover, log)
+      // It may have been lowered since those files were loaded.
+      this.residents.setCapacity(this.residents.capacityBytes)
+    }
     this.caches.forEach((cache, at) => {
       const { scanMs } = this.options.caches[at]!
       const timer = setInterval(() => void this.#scan(cache, at), scanMs)

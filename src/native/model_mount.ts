@@ -85,6 +85,8 @@ export interface HandedMount {
   readonly storeFd: number
   /** `major:minor` of the mount. */
   readonly device: string
+  /** What the store may hold after a daemon was killed for want of memory; null: its capacity. */
+  readonly storeBytesMax: number | null
 }
 
 export interface TreeEntry {
@@ -193,8 +195,9 @@ export function handOver(): HandOver | null {
     supervisorPid: Number(pid),
     restarts: Number(restarts),
     mounts: mounts.map(text => {
-      const [fuse = '', store = '', device = ''] = text.split(',')
-      return { fuseFd: Number(fuse), storeFd: Number(store), device }
+      const [fuse = '', store = '', device = '', bytes] = text.split(',')
+      const storeBytesMax = bytes === undefined ? null : Number(bytes)
+      return { fuseFd: Number(fuse), storeFd: Number(store), device, storeBytesMax }
     }),
   }
 }

@@ -15,21 +15,21 @@ describe('the face of the mount', () => {
   })
 
   test('what a supervisor hands over is read from one variable', () => {
-    process.env.WARMPATH_HAND_OVER = '17 2 3,4,0:45 5,6,0:46'
+    process.env.WARMPATH_HAND_OVER = '17 2 3,4,0:45 5,6,0:46,1000'
     const handed = handOver()
     delete process.env.WARMPATH_HAND_OVER
     expect(handed).toEqual({
       supervisorPid: 17,
       restarts: 2,
       mounts: [
-        { fuseFd: 3, storeFd: 4, device: '0:45' },
-        { fuseFd: 5, storeFd: 6, device: '0:46' },
+        { fuseFd: 3, storeFd: 4, device: '0:45', storeBytesMax: null },
+        { fuseFd: 5, storeFd: 6, device: '0:46', storeBytesMax: 1000 },
       ],
     })
   })
 
   test('a descriptor or time out of its domain is a TypeError', () => {
-    const handed = { fuseFd: -1, storeFd: 0, device: '' }
+    const handed = { fuseFd: -1, storeFd: 0, device: '', storeBytesMax: null }
     const options = { handed, mode: 'copy', revalidateMs: 1, openMsMax: 1, ...callbacks } as const
     expect(() => ModelMount.open(options)).toThrow(TypeError)
     const later = { ...options, handed: { ...handed, fuseFd: 0 }, revalidateMs: -1 }
