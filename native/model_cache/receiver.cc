@@ -100,6 +100,9 @@ class Stream {
   int receive_body(const Fetch& fetch, std::size_t length);
   int receive(const Fetch& fetch);
   int start_all();
+  void extend_deadline(int silence_ms) {
+    deadline_ms_ = now_ms() + std::int64_t{silence_ms} * SLOW_FACTOR;
+  }
   void disconnect();
   void fail_all(int error);
 
@@ -188,6 +191,7 @@ int Stream::receive_head(const Fetch& fetch, std::string* head) {
     char bytes[1024];
     const ssize_t got = recv(socket_, bytes, sizeof bytes, 0);
     if (got > 0) {
+      if (!has_byte_) extend_deadline(fetch.silence_ms);
       has_byte_ = true;
       ahead_.append(bytes, static_cast<std::size_t>(got));
     } else if (got == 0) {
@@ -247,9 +251,11 @@ void Stream::fail_all(int error) {
   on_the_way_.clear();
 }
 
-// Sends the heads that are not sent, on a new socket if there is none.
+// Sends the heads that are not sent, on a new socket if there is none. Connecting and waiting for
+// the first byte of a reply share one time of silence.
 int Stream::start_all() {
-  deadline_ms_ = now_ms() + std::int64_t{on_the_way_.front().silence_ms} * SLOW_FACTOR;
+  deadline_ms_ = now_ms() + on_the_way_.front().silence_ms;
+  if (has_byte_) extend_deadline(on_the_way_.front().silence_ms);
   if (socket_ < 0) {
     const int error = connect_to_peer(on_the_way_.front().silence_ms);
     if (error < 0) return error;

@@ -11,8 +11,9 @@
 // when no other stream is idle, so that the peer is never waiting for the next head.
 //
 // Nothing is written before the whole chunk is verified; a wrong chunk, a wrong length, a peer
-// that is silent for `silence_ms`, or slower than four times that in all, is an error of that
-// fetch and of what was pipelined behind it, and closes the socket. Chunks fetched before stay.
+// that is silent for `silence_ms` (connecting counts), or slower than four times that in all, is
+// an error of that fetch and of what was pipelined behind it, and closes the socket. Chunks
+// fetched before stay.
 //
 // A socket that was idle may have been closed by the peer meanwhile: if it ends before the first
 // byte of a reply, the requests are sent once more on a new one.

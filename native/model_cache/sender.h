@@ -41,8 +41,9 @@ inline constexpr std::size_t HEAD_BYTES_MAX = 8192;
 inline constexpr std::size_t CONNECTIONS_MAX = 1024;
 // Bodies under way at once; past it the answer is 429, so that a peer asks somebody else.
 inline constexpr std::size_t SENDS_MAX = 256;
-// Milliseconds that a request waits for a chunk that is on its way.
-inline constexpr std::int64_t HOLD_MS_MAX = 5000;
+// Milliseconds that a request waits for a chunk that is on its way: less than the silence after
+// which whoever asks takes us for stalled.
+inline constexpr std::int64_t HOLD_MS_MAX = 3000;
 // Milliseconds without a whole head, or without a byte taken, after which a connection is cut.
 inline constexpr std::int64_t IDLE_MS_MAX = 60000;
 

@@ -29,8 +29,11 @@ export type FetchResult =
   | { readonly kind: 'chunk'; readonly digest: Buffer }
   | { readonly kind: FetchFailure }
 
-/** Milliseconds without a byte after which a peer counts as stalled; a held request is one such. */
-export const SILENCE_MS_MAX = 7_000
+/**
+ * Milliseconds without a byte after which a peer counts as stalled, from the moment in which it was
+ * asked, so that the next candidate is asked within 5 s. A held request is silent for less.
+ */
+export const SILENCE_MS_MAX = 4_000
 
 export interface ChunkRequest {
   readonly host: string

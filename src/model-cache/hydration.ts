@@ -34,7 +34,7 @@ export function rankOf(urgency: Urgency): number {
 }
 
 /** Times that one peer is asked for one chunk while it only says "not yet". */
-export const NOT_YET_MAX = 6
+export const NOT_YET_MAX = 10
 
 /** Chunks asked for out of turn that are remembered; more are served in turn anyway. */
 const WANTED_MAX = 1024

@@ -23,8 +23,11 @@ import type { Shelf } from './shelf.ts'
 
 const readAt = promisify(read)
 
-/** Milliseconds for which a request is held while its chunk is being fetched. */
-export const HOLD_MS = 5_000
+/**
+ * Milliseconds for which a request is held while its chunk is being fetched: less than the silence
+ * (fetch.ts) after which whoever asks takes us for stalled.
+ */
+export const HOLD_MS = 3_000
 
 /** Chunks sent or held at once; more are told to come back (429). */
 export const SENDS_MAX = 64
