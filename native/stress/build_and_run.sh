@@ -21,10 +21,10 @@ case "$sanitizer" in
   *) echo "usage: $0 thread|address [seconds] [seed]" >&2 && exit 2 ;;
 esac
 
-# Everything but the bindings, which alone need Node's headers, the supervisor, which has a main of
-# its own, and the model cache, whose threads meet in files and sockets, not in a structure.
+# Everything but the bindings, which alone need Node's headers, and the supervisor, which has a main
+# of its own.
 sources=$(find "$root/native" -mindepth 2 -name '*.cc' ! -name '*binding*.cc' ! -path '*/stress/*' \
-  ! -path '*/supervisor/*' ! -path '*/model_cache/*')
+  ! -path '*/supervisor/*')
 includes="-I$root/native -I$root/node_modules/xxhash-addon/xxHash"
 mkdir -p "$out"
 
