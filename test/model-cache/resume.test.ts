@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
+import { statSync, utimesSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CHUNK_BYTES } from '../../src/model-cache/digest.ts'
@@ -139,7 +140,12 @@ describe.runIf(canMount)('a daemon that is killed while it loads a file', () => 
   test('forgets what it had of a file that changed meanwhile', async () => {
     const { reading, pid } = await halfLoaded()
     const other = randomBytes(bytes.length)
-    await kill(pid, CHUNKS, () => place.write(NAME, other))
+    await kill(pid, CHUNKS, () => {
+      place.write(NAME, other)
+      // Within one second the peer could not tell the two apart by size and time.
+      const file = path.join(place.source, NAME)
+      utimesSync(file, statSync(file).atime, new Date(statSync(file).mtimeMs + 10_000))
+    })
     expect(await reading).toBe(digestOf(other))
     expect(peer!.given).toEqual([])
     const { files, used_bytes: used } = (await place.asked()).caches[0]!
