@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['test/setup/build.ts'],
+    globalSetup: ['test/setup/build.ts', 'test/setup/left_behind.ts'],
     // Every file has a process of its own: the native state is process-wide.
     pool: 'forks',
     testTimeout: 30_000,

@@ -1,7 +1,7 @@
 // Chunks, the store's files and the change into the supervisor, for JavaScript; the face is
 // src/native/model_chunks.ts. Results below 0 are negative errno.
-#include <napi.h>
 #include <fcntl.h>
+#include <napi.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,8 +45,10 @@ napi_value hash(napi_env env, napi_callback_info info) {
 }
 
 napi_value make(napi_env env, napi_callback_info info) {
-  const seam::Arguments<1> in(env, info);
-  return seam::number(env, store_make(seam::position(env, in[0])));
+  const seam::Arguments<2> in(env, info);
+  bool has_huge_pages = false;
+  WARMPATH_CHECK(napi_get_value_bool(env, in[1], &has_huge_pages) == napi_ok);
+  return seam::number(env, store_make(seam::position(env, in[0]), has_huge_pages));
 }
 
 napi_value create(napi_env env, napi_callback_info info) {
@@ -69,6 +71,11 @@ napi_value unlink_file(napi_env env, napi_callback_info info) {
 napi_value is_idle(napi_env env, napi_callback_info info) {
   const seam::Arguments<1> in(env, info);
   return seam::number(env, store_is_idle(descriptor(env, in[0])));
+}
+
+napi_value huge_bytes(napi_env env, napi_callback_info info) {
+  const seam::Arguments<1> in(env, info);
+  return seam::number(env, static_cast<double>(store_huge_bytes(descriptor(env, in[0]))));
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
@@ -103,6 +110,7 @@ void register_chunks(napi_env env, napi_value exports) {
   seam::export_function(env, exports, "storeSeal", seal);
   seam::export_function(env, exports, "storeUnlink", unlink_file);
   seam::export_function(env, exports, "storeIsIdle", is_idle);
+  seam::export_function(env, exports, "storeHugeBytes", huge_bytes);
   seam::export_function(env, exports, "execute", execute);
 }
 

@@ -125,6 +125,12 @@ napi_value confirm(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value extend(napi_env env, napi_callback_info info) {
+  const seam::Arguments<2> in(env, info);
+  session_of(env, in[0]).extend(seam::u32(env, in[1]));
+  return nullptr;
+}
+
 napi_value evict(napi_env env, napi_callback_info info) {
   const seam::Arguments<3> in(env, info);
   Session& session = session_of(env, in[0]);
@@ -180,6 +186,7 @@ void register_mount(napi_env env, napi_value exports) {
   seam::export_function(env, exports, "mountBypass", bypass);
   seam::export_function(env, exports, "mountFail", fail);
   seam::export_function(env, exports, "mountConfirm", confirm);
+  seam::export_function(env, exports, "mountExtend", extend);
   seam::export_function(env, exports, "mountEvict", evict);
   seam::export_function(env, exports, "mountUse", use);
   seam::export_function(env, exports, "mountUsage", usage);

@@ -33,6 +33,10 @@
 // the old answer is given and counted. A held request is kept as its bytes and simply answered
 // again. INTERRUPT ends it with EINTR: without that a killed application would stay in state D.
 //
+// A registration outlives its record for as long as a handle that was answered with it: between our
+// reply to an OPEN and the kernel's look at the backing id some time may pass, and an id that is
+// closed meanwhile is EIO for the application. A crash then leaks the registration until unmount.
+//
 // Restart. The table has the node ids, the kernel resends what was unanswered (its unique then
 // has the top bit set, and must be answered with it). Handles of the old daemon are recognised by
 // their epoch: their RELEASE counts nothing, their READ finds the file by node. Open counts are
@@ -150,6 +154,8 @@ class Session {
   int bypass(std::uint32_t file, int descriptor);
   void fail(std::uint32_t file, int error);
   void confirm(std::uint32_t file);
+  // Its hydration goes on: held opens wait as long as from now.
+  void extend(std::uint32_t file);
   // 1: evicted, 0: somebody reads it, negative errno.
   int evict(std::uint32_t file, bool is_forced);
   bool use(std::uint32_t file, FileUse* out);
@@ -167,7 +173,9 @@ class Session {
     bool is_listed = false;
     bool is_open_wanted = false;
     bool is_check_wanted = false;
+    // All that are not released, and those of its present record.
     std::uint32_t opens = 0;
+    std::uint32_t record_opens = 0;
     std::uint64_t opens_total = 0;
     std::int64_t used_at_ms = 0;
     std::int64_t checked_at_ms = 0;
@@ -176,6 +184,7 @@ class Session {
 
   struct Handle {
     std::uint32_t file = NO_FILE;
+    std::uint32_t record = 0;
     // Of a folder: the version it lists.
     std::shared_ptr<const Tree> tree;
     std::shared_ptr<Backing> backing;
@@ -194,6 +203,12 @@ class Session {
     std::uint32_t file;
     bool is_check;
     std::int64_t deadline_ms;
+  };
+
+  // A registration whose record was replaced, and the handles that were answered with it.
+  struct Retired {
+    std::int32_t backing_id;
+    std::uint32_t opens;
   };
 
   struct Notice {
@@ -238,6 +253,7 @@ class Session {
   void close_backing(Record& record);
   bool renew(File& file);
   std::uint64_t add_handle(Handle handle);
+  void close_handle(const Handle& handle);
 
   // session_held.cc
   bool must_check(std::uint32_t id);
@@ -268,6 +284,8 @@ class Session {
   std::shared_ptr<const Tree> tree_;
   std::unordered_map<std::uint64_t, Handle> handles_;
   std::uint64_t handle_next_ = 1;
+  // By record.
+  std::unordered_map<std::uint32_t, Retired> retired_;
   std::unordered_map<std::uint64_t, Held> held_;
   std::condition_variable held_changed_;
   std::deque<Notice> notices_;

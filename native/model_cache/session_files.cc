@@ -46,6 +46,23 @@ void Session::close_backing(Record& record) {
   (void)ioctl(options_.fuse, fuse::BACKING_CLOSE, &backing_id);
 }
 
+// Of an open that was released, or never came to be.
+void Session::close_handle(const Handle& handle) {
+  File& file = files_[handle.file];
+  WARMPATH_CHECK(file.opens > 0);
+  file.opens--;
+  if (handle.record == file.record) {
+    WARMPATH_CHECK(file.record_opens > 0);
+    file.record_opens--;
+    return;
+  }
+  const auto found = retired_.find(handle.record);
+  if (found == retired_.end() || --found->second.opens > 0) return;
+  const std::int32_t backing_id = found->second.backing_id;
+  retired_.erase(found);
+  (void)ioctl(options_.fuse, fuse::BACKING_CLOSE, &backing_id);
+}
+
 std::uint64_t Session::add_handle(Handle handle) {
   const std::uint64_t id = epoch_bits_ | handle_next_++;
   handles_.emplace(id, std::move(handle));
@@ -85,16 +102,18 @@ void Session::open_file(const Request& request) {
   // Counted before the reply: until the kernel has opened the backing, only this count tells an
   // eviction that somebody is on the way.
   file.opens++;
+  file.record_opens++;
   file.opens_total++;
   file.used_at_ms = wall_ms();
-  const std::uint64_t handle = add_handle({.file = id, .tree = nullptr, .backing = file.backing});
+  const Handle opened{.file = id, .record = file.record, .tree = nullptr, .backing = file.backing};
+  const std::uint64_t handle = add_handle(opened);
   fill_open(&out, file, in.flags, handle);
   lock.unlock();
   if (reply(request.head->unique, 0, &out, sizeof out) == 0) return;
   // The application died meanwhile: there will be no RELEASE.
   lock.lock();
   handles_.erase(handle);
-  files_[id].opens--;
+  close_handle(opened);
 }
 
 void Session::release(const Request& request) {
@@ -107,10 +126,8 @@ void Session::release(const Request& request) {
     const auto found = handles_.find(in.handle);
     if (found != handles_.end()) {
       if (found->second.tree == nullptr) {
-        File& file = files_[found->second.file];
-        WARMPATH_CHECK(file.opens > 0);
-        file.opens--;
-        file.used_at_ms = wall_ms();
+        close_handle(found->second);
+        files_[found->second.file].used_at_ms = wall_ms();
       }
       handles_.erase(found);
     }
@@ -203,7 +220,12 @@ bool Session::renew(File& file) {
   const std::uint32_t index = table_.append(fresh);
   if (index == RECORDS_MAX) return false;
   old.is_replaced = 1;
+  if (file.record_opens > 0 && old.backing_id != 0) {
+    retired_[file.record] = {old.backing_id, file.record_opens};
+    old.backing_id = 0;
+  }
   close_backing(old);
+  file.record_opens = 0;
   const std::uint32_t id = file_of_record_[file.record];
   file_of_record_.push_back(id);
   WARMPATH_CHECK(file_of_record_.size() == table_.count());

@@ -110,6 +110,15 @@ void Session::confirm(std::uint32_t id) {
   answer_held(id);
 }
 
+void Session::extend(std::uint32_t id) {
+  const Lock lock(mutex_);
+  WARMPATH_CHECK(id < files_.size());
+  const std::int64_t deadline_ms = now_ms() + options_.open_ms_max;
+  for (auto& [unique, held] : held_) {
+    if (held.file == id && !held.is_check) held.deadline_ms = deadline_ms;
+  }
+}
+
 void Session::fail(std::uint32_t id, int error) {
   WARMPATH_CHECK(error < 0);
   std::vector<std::uint64_t> uniques;

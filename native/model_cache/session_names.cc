@@ -120,7 +120,7 @@ void Session::open_folder(const Request& request) {
   }
   if (must_check(id)) return hold(lock, request, id, true);
   fuse::OpenOut out{};
-  out.handle = add_handle({.file = id, .tree = tree_, .backing = nullptr});
+  out.handle = add_handle({.file = id, .record = 0, .tree = tree_, .backing = nullptr});
   lock.unlock();
   (void)reply(request.head->unique, 0, &out, sizeof out);
 }

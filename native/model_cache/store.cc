@@ -4,12 +4,14 @@
 #include <linux/fs.h>
 #include <linux/mount.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "check.h"
 
@@ -36,9 +38,32 @@ int set_immutable(int file, bool is_wanted) {
   return ioctl(file, FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
 }
 
+// Kilobytes that smaps counts as shared memory mapped by huge entries, of the mapping at `start`.
+std::int64_t huge_kilobytes_at(const void* start) {
+  std::FILE* smaps = std::fopen("/proc/self/smaps", "re");
+  if (smaps == nullptr) return -errno;
+  char line[512];
+  bool is_there = false;
+  std::int64_t found = -ENODATA;
+  const auto wanted = reinterpret_cast<unsigned long>(start);
+  while (found < 0 && std::fgets(line, sizeof line, smaps) != nullptr) {
+    unsigned long from = 0;
+    unsigned long to = 0;
+    if (std::sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+      if (is_there) break;
+      is_there = from == wanted;
+    } else if (is_there && std::strncmp(line, "ShmemPmdMapped:", 15) == 0) {
+      long long kilobytes = 0;
+      if (std::sscanf(line + 15, "%lld", &kilobytes) == 1) found = kilobytes;
+    }
+  }
+  (void)std::fclose(smaps);
+  return found;
+}
+
 }  // namespace
 
-int store_make(std::uint64_t bytes) {
+int store_make(std::uint64_t bytes, bool has_huge_pages) {
   WARMPATH_CHECK(bytes > 0);
   const int context = static_cast<int>(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC));
   if (context < 0) return -errno;
@@ -47,7 +72,7 @@ int store_make(std::uint64_t bytes) {
   if (set_option(context, "size", size) < 0) return failed(context);
   if (set_option(context, "mode", "0700") < 0) return failed(context);
   // Without these it works too, only slower, or with a risk of swapping.
-  (void)set_option(context, "huge", "within_size");
+  (void)set_option(context, "huge", has_huge_pages ? "within_size" : "never");
   (void)set_option(context, "noswap", nullptr);
   if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
     return failed(context);
@@ -96,6 +121,33 @@ int store_is_idle(int file) {
   if (fcntl(file, F_SETLEASE, F_WRLCK) < 0) return errno == EAGAIN ? 0 : -errno;
   // At once: an open by somebody else would wait for us.
   return fcntl(file, F_SETLEASE, F_UNLCK) < 0 ? -errno : 1;
+}
+
+std::int64_t store_huge_bytes(int file) {
+  WARMPATH_CHECK(file >= 0);
+  struct stat facts;
+  if (fstat(file, &facts) < 0) return -errno;
+  const std::uint64_t length =
+      static_cast<std::uint64_t>(facts.st_size) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+  if (length == 0) return 0;
+  // A huge entry needs an address of its own alignment, so more is reserved than is mapped.
+  const std::uint64_t reserved = length + HUGE_PAGE_BYTES;
+  void* range =
+      mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (range == MAP_FAILED) return -errno;
+  const auto address = reinterpret_cast<std::uint64_t>(range);
+  const std::uint64_t aligned = (address + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+  void* mapped =
+      mmap(reinterpret_cast<void*>(aligned), length, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0);
+  std::int64_t found = mapped == MAP_FAILED ? -errno : 0;
+  if (found == 0) {
+    const auto* bytes = static_cast<const volatile std::uint8_t*>(mapped);
+    for (std::uint64_t at = 0; at < length; at += HUGE_PAGE_BYTES) (void)bytes[at];
+    found = huge_kilobytes_at(mapped);
+    if (found > 0) found *= 1024;
+  }
+  (void)munmap(range, reserved);
+  return found;
 }
 
 }  // namespace warmpath::model_cache

@@ -12,18 +12,27 @@
 // The lease probe tells whether anybody but us reads or maps a sealed file: a write lease is
 // granted only when our one read-only description is the only one. It is wrong when this process
 // opens the file a second time (a dup is fine), hence one descriptor a file.
+//
+// Whether huge pages were to be had is not said by anybody: the kernel takes small ones silently
+// when memory is fragmented. So a whole file is mapped once, touched at one byte in 2 MiB, and
+// smaps says how much of it was mapped by huge entries: some milliseconds for a file of any size.
 #pragma once
 
 #include <cstdint>
 
 namespace warmpath::model_cache {
 
+// Bytes of a huge page; the store counts in no other size.
+inline constexpr std::uint64_t HUGE_PAGE_BYTES = 2 << 20;
+
 // All return a descriptor or 0, or a negative errno.
-int store_make(std::uint64_t bytes);
+int store_make(std::uint64_t bytes, bool has_huge_pages);
 int store_create(int folder, const char* name, std::uint64_t size);
 int store_seal(int folder, const char* name);
 int store_unlink(int folder, const char* name);
 // 1: nobody else has it open or mapped, 0: somebody has.
 int store_is_idle(int file);
+// Bytes of the file that lie in huge pages, or a negative errno.
+std::int64_t store_huge_bytes(int file);
 
 }  // namespace warmpath::model_cache

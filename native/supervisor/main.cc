@@ -1,7 +1,7 @@
 // warmpath_supervisor: what must not die when the cache daemon does.
 //
 //   warmpath_supervisor [--memory-events FILE] --mount PATH --store-bytes N [--allow-other]
-//     -- node dist/cli.js mount ...
+//     [--no-huge-pages] -- node dist/cli.js mount ...
 //
 //        supervisor                          daemon (Node)
 //        opens /dev/fuse, mounts
@@ -26,6 +26,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,6 +96,23 @@ std::string hand_over(const std::vector<Mount>& mounts, int restarts) {
   execvp(options.command[0], options.command.data());
   std::fprintf(stderr, "warmpath_supervisor: %s: %s\n", options.command[0], std::strerror(errno));
   _exit(EXIT_USAGE);
+}
+
+// A resident file takes the daemon three descriptors, and models have thousands of small files: as
+// many as the kernel gives us, which without CAP_SYS_RESOURCE is what the login has.
+void raise_descriptors() {
+  rlim_t most = 0;
+  if (std::FILE* file = std::fopen("/proc/sys/fs/nr_open", "re"); file != nullptr) {
+    unsigned long found = 0;
+    if (std::fscanf(file, "%lu", &found) == 1) most = found;
+    (void)std::fclose(file);
+  }
+  const rlimit wanted{most, most};
+  if (most > 0 && setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
+  rlimit own{};
+  if (getrlimit(RLIMIT_NOFILE, &own) < 0) return;
+  own.rlim_cur = own.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &own);
 }
 
 pid_t start_daemon(const std::vector<Mount>& mounts, const Options& options, int restarts) {
@@ -218,6 +236,7 @@ int main(int count, char** words) {
   // Blocked before anything is mounted: a SIGTERM that comes early is heard in the loop.
   const sigset_t set = watched_signals();
   (void)sigprocmask(SIG_BLOCK, &set, nullptr);
+  raise_descriptors();
   std::vector<Mount> mounts;
   const std::string failure = make_mounts(options.mounts, &mounts);
   if (!failure.empty()) {

@@ -46,7 +46,7 @@ std::string make_one(const MountOption& wanted, Mount* out) {
   out->path = wanted.path;
   std::string problem = model_cache::clear_mount_point(wanted.path);
   if (!problem.empty()) return problem;
-  out->store = model_cache::store_make(wanted.store_bytes);
+  out->store = model_cache::store_make(wanted.store_bytes, wanted.has_huge_pages);
   if (out->store < 0) return store_problem(out->store);
   out->fuse = model_cache::mount_fuse(wanted.path, wanted.allows_other);
   if (out->fuse < 0) return mount_problem(wanted.path, out->fuse);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr char USAGE[] =
     "usage: warmpath_supervisor [--memory-events FILE]"
-    " (--mount PATH --store-bytes N [--allow-other])... -- COMMAND...";
+    " (--mount PATH --store-bytes N [--allow-other] [--no-huge-pages])... -- COMMAND...";
 
 // Resolves the folder that holds the mount point and not the point itself, which may be dead.
 std::string resolved(const std::string& path) {
@@ -55,6 +55,8 @@ std::string read_options(int count, char** words, Options* out) {
       at++;
     } else if (word == "--allow-other") {
       out->mounts.back().allows_other = true;
+    } else if (word == "--no-huge-pages") {
+      out->mounts.back().has_huge_pages = false;
     } else {
       return USAGE;
     }

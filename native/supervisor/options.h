@@ -12,6 +12,7 @@ struct MountOption {
   std::string path;
   std::uint64_t store_bytes = 0;
   bool allows_other = false;
+  bool has_huge_pages = true;
 };
 
 struct Options {

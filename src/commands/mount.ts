@@ -146,7 +146,9 @@ function becomeSupervisor(plans: readonly Plan[], argv: readonly string[]): neve
     if (fuse === null) return []
     const bytes = String(capacityBytes + STORE_SLACK_BYTES)
     const others = entry.allow_other ? ['--allow-other'] : []
-    return ['--mount', resolvedPath(entry.accelerated), '--store-bytes', bytes, ...others]
+    const pages = entry.huge_pages ? [] : ['--no-huge-pages']
+    const place = resolvedPath(entry.accelerated)
+    return ['--mount', place, '--store-bytes', bytes, ...others, ...pages]
   })
   const [, script = ''] = process.argv
   const daemon = [process.execPath, ...process.execArgv, script, 'mount', ...argv]

@@ -14,6 +14,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { duration, integer } from '../setting.ts'
 import { parseCapacity } from './capacity.ts'
+import { DELETED } from './pinned.ts'
 
 export const MODES = ['auto', 'passthrough', 'copy', 'tmpfs'] as const
 export type Mode = (typeof MODES)[number]
@@ -81,6 +82,18 @@ export const cacheSchema = z.strictObject({
   extra_roots: paths
     .prefault([])
     .describe('Folders outside the source that links may lead to, such as a shared blobs folder.'),
+  pin_generation: z
+    .boolean()
+    .default(false)
+    .describe('A model that is being read stays as it is until five seconds after the last close.'),
+  on_delete: z
+    .enum(DELETED)
+    .default('error')
+    .describe('What readers of a deleted file get: error, or keep it while it is in memory.'),
+  huge_pages: z
+    .boolean()
+    .default(true)
+    .describe('Hold files in huge pages; without them reads are half as fast.'),
   pins: paths.prefault([]).describe('Files or folders that are never evicted.'),
 })
 

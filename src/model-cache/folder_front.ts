@@ -124,6 +124,12 @@ export class FolderFront implements Front {
 
   fail(): void {}
 
+  progress(): void {}
+
+  isInUse(): boolean {
+    return false
+  }
+
   refresh(): void {}
 
   /**

@@ -23,6 +23,10 @@ export function folderMount(options: MountOptions): Mount {
       'the accelerated path lies on no tmpfs: reads are not from memory',
     )
   }
+  if (entry.pin_generation) {
+    const why = 'nobody can tell when a file of a plain folder is opened'
+    log.warn({ path: accelerated, reason: why }, 'pin_generation has no effect in tmpfs mode')
+  }
   const source = new DirectorySource({ root: entry.path, extraRoots: entry.extra_roots })
   const front = new FolderFront(accelerated, source)
   const member = memberOf(options, {

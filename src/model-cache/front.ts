@@ -17,6 +17,10 @@ export interface Front {
   bypass(slot: Slot): Promise<void>
   /** It could not be loaded: whoever waits gets an error. */
   fail(slot: Slot, message: string): void
+  /** A chunk of a file that somebody may be waiting for has come. */
+  progress(slot: Slot): void
+  /** Whether somebody reads the file, or did a moment ago, as far as this front can know. */
+  isInUse(slot: Slot): boolean
   /** Ends a published file and closes its descriptor; forced: its version is gone anyway. */
   evict(slot: Slot, isForced: boolean): 'evicted' | 'busy'
   /** Takes over what is known of recent opens, before somebody is chosen to go. */
@@ -37,6 +41,8 @@ export function noFront(): Front {
     publish: () => {},
     bypass: async () => {},
     fail: () => {},
+    progress: () => {},
+    isInUse: () => false,
     refresh: () => {},
     evict: slot => {
       closeSlot(slot)

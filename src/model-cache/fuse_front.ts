@@ -13,6 +13,7 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import path from 'node:path'
+import { isStoreFileIdle } from '../native/model_chunks.ts'
 import {
   type FrontMode,
   type HandedMount,
@@ -23,6 +24,8 @@ import type { Log } from '../observe/log.ts'
 import type { Front } from './front.ts'
 import type { CacheMetrics } from './metrics.ts'
 import type { ModelCache } from './model_cache.ts'
+import { PIN_MS } from './pinned.ts'
+import type { RequestLimit } from './request_limit.ts'
 import type { Residents } from './residents.ts'
 import { type Slot, versionKeyOf } from './slot.ts'
 import { isSame, type Source } from './source.ts'
@@ -31,11 +34,18 @@ import type { TreeEntry as Entry, Tree } from './tree.ts'
 /** Milliseconds between two looks at what was opened. */
 export const USE_MS = 2_000
 
+/**
+ * Milliseconds in which the rest of a model is asked for once: a walk through a cold folder of
+ * thousands of files would else ask for all of them at each.
+ */
+const PREFETCH_MS = 1_000
+
 export interface FuseFrontOptions {
   readonly handed: HandedMount
   readonly mode: FrontMode
   readonly revalidateMs: number
-  readonly openMsMax: number
+  readonly limit: RequestLimit
+  readonly pinsGeneration: boolean
   readonly source: Source
   readonly cache: () => ModelCache
   readonly log: Log
@@ -50,6 +60,12 @@ export interface FuseSurroundings {
 }
 
 const NANOSECONDS = 1_000_000_000n
+
+/** The folder of a path, as the tree names it. */
+function folderOf(name: string): string {
+  const folder = path.posix.dirname(name)
+  return folder === '.' ? '' : folder
+}
 
 function nativeEntry(entry: Entry, parent: number): TreeEntry {
   const isFile = entry.kind === 'file'
@@ -73,17 +89,21 @@ export class FuseFront implements Front {
   /** Id of each version, also of those that have left the tree but not yet the memory. */
   readonly #idOfSlot = new WeakMap<Slot, number>()
   readonly #opensSeen = new WeakMap<Slot, number>()
+  /** When the rest of a model was last asked for. */
+  readonly #prefetchedMs = new Map<string, number>()
+  /** Files that are read from the source while they are loaded. */
+  readonly #past = new Set<Slot>()
   #around: FuseSurroundings | null = null
   #timer: NodeJS.Timeout | null = null
 
   constructor(options: FuseFrontOptions) {
     this.#options = options
-    const { handed, mode, revalidateMs, openMsMax } = options
+    const { handed, mode, revalidateMs, limit } = options
     this.#mount = ModelMount.open({
       handed,
       mode,
       revalidateMs,
-      openMsMax,
+      openMsMax: limit.openMsMax,
       onOpenWanted: file => this.#openWanted(file),
       onCheckWanted: file => void this.#checkWanted(file),
       onEnded: options.onEnded,
@@ -117,8 +137,7 @@ export class FuseFront implements Front {
     const shown: Entry[] = []
     const natives: TreeEntry[] = []
     for (const entry of entries) {
-      const folder = path.posix.dirname(entry.path)
-      const parent = entry.path === '' ? 0 : indexOf.get(folder === '.' ? '' : folder)
+      const parent = entry.path === '' ? 0 : indexOf.get(folderOf(entry.path))
       // Its folder has just gone: the next look at the source takes it out too.
       if (parent === undefined) continue
       indexOf.set(entry.path, shown.length)
@@ -152,11 +171,43 @@ export class FuseFront implements Front {
     this.#around?.metrics.opened('miss')
     if (slot.state === 'bypassed') slot.state = 'absent'
     void this.#options.cache().want(slot, 'open')
+    this.#readPast(slot)
     this.#prefetch(slot)
+  }
+
+  /** Where the kernel does not let an open wait long, it is served from the source meanwhile. */
+  #readPast(slot: Slot): void {
+    const { pastMs } = this.#options.limit
+    if (pastMs === null) return
+    const timer = setTimeout(() => {
+      if (slot.state !== 'hydrating') return
+      this.#past.add(slot)
+      void this.bypass(slot)
+    }, pastMs)
+    timer.unref()
+  }
+
+  /** An open waits for as long as chunks arrive, unless the kernel has a limit of its own. */
+  progress(slot: Slot): void {
+    const id = this.#idOfSlot.get(slot)
+    if (id !== undefined && this.#options.limit.pastMs === null) this.#mount.extend(id)
+  }
+
+  isInUse(slot: Slot): boolean {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined) return false
+    const { opens, usedAtMs } = this.#mount.use(id)
+    if (opens > 0 || Date.now() - usedAtMs < PIN_MS) return true
+    // Closed and still mapped: the lease tells, where the kernel reads the store file itself.
+    const isTelling = this.mode === 'passthrough' && slot.state === 'resident' && !slot.isAdopted
+    return isTelling && slot.fd !== null && !isStoreFileIdle(slot.fd)
   }
 
   /** The other files of the model, those after the opened one first. */
   #prefetch(opened: Slot): void {
+    const nowMs = this.#options.now()
+    if (nowMs - (this.#prefetchedMs.get(opened.model) ?? -PREFETCH_MS) < PREFETCH_MS) return
+    this.#prefetchedMs.set(opened.model, nowMs)
     const cache = this.#options.cache()
     const siblings = [...cache.slots()].filter(
       slot => slot.model === opened.model && slot.state === 'absent' && slot !== opened,
@@ -169,13 +220,18 @@ export class FuseFront implements Front {
 
   async #checkWanted(file: number): Promise<void> {
     const name = this.#pathOf.get(file)
-    if (name !== undefined) await this.#options.cache().tree.check(name, 0)
+    const { tree } = this.#options.cache()
+    const isFile = name !== undefined && tree.get(name)?.kind === 'file'
+    // A generation that is to be pinned is looked at as one.
+    if (isFile && this.#options.pinsGeneration) await tree.checkBelow(folderOf(name))
+    else if (name !== undefined) await tree.check(name, 0)
     this.#mount.confirm(file)
   }
 
   publish(slot: Slot): void {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined || slot.fd === null) throw new Error(`${slot.file.path} has no id`)
+    this.#past.delete(slot)
     this.#mount.publish(id, slot.fd)
   }
 
@@ -213,6 +269,9 @@ export class FuseFront implements Front {
     this.#around?.metrics.opened('error')
     this.#options.log.error({ path: slot.file.path, error: message }, 'readers get EIO')
     this.#mount.fail(id, 'EIO')
+    if (!this.#past.delete(slot)) return
+    // The next open tries again, or finds the source as long as somebody reads it there.
+    if (this.#mount.evict(id, false) === 'busy') slot.state = 'bypassed'
   }
 
   evict(slot: Slot, isForced: boolean): 'evicted' | 'busy' {

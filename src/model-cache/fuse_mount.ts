@@ -8,6 +8,7 @@ import { isPreloaded } from './config.ts'
 import { DirectorySource } from './directory_source.ts'
 import { FuseFront } from './fuse_front.ts'
 import { type Mount, type MountOptions, memberOf } from './mount.ts'
+import { requestLimit } from './request_limit.ts'
 import { removeRunFile, writeRunFile } from './run_file.ts'
 import { privateStore } from './store.ts'
 
@@ -38,7 +39,8 @@ export function fuseMount(options: FuseMountOptions): Mount {
         handed,
         mode: options.mode,
         revalidateMs: entry.revalidate,
-        openMsMax: entry.open_timeout,
+        limit: requestLimit(entry.open_timeout),
+        pinsGeneration: entry.pin_generation,
         source,
         cache,
         log,

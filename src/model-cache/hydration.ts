@@ -26,7 +26,7 @@ export type HydrationEnd =
   | { readonly kind: 'cancelled' }
 
 /** Why a file is loaded; a lower rank goes first. */
-const URGENCIES = ['open', 'peer', 'prefetch', 'preload'] as const
+export const URGENCIES = ['open', 'peer', 'prefetch', 'preload'] as const
 export type Urgency = (typeof URGENCIES)[number]
 
 export function rankOf(urgency: Urgency): number {
@@ -50,6 +50,8 @@ export class Hydration {
   /** Set while chunks are read from the source. */
   sourceLease: SourceLease | null = null
   inFlight = 0
+  /** Called for every chunk that lands. */
+  onLanded: () => void = () => {}
   /** When the last chunk landed; a hydration that makes no progress for too long fails. */
   progressMs: number
   readonly startedMs: number
@@ -158,6 +160,7 @@ export class Hydration {
     this.progressMs = nowMs
     this.map.add(chunk, digest)
     this.tierBytes[tier] += this.map.length(chunk)
+    this.onLanded()
     this.#arrived()
   }
 

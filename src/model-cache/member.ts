@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Log } from '../observe/log.ts'
 import { Gate } from './auth.ts'
+import { residentFilesMax } from './descriptors.ts'
 import { type ChunkFetcher, javascriptFetcher } from './fetch.ts'
 import { isIndex } from './folder_front.ts'
 import type { Front } from './front.ts'
@@ -18,11 +19,12 @@ import type { Hydration } from './hydration.ts'
 import { Hydrator } from './hydrator.ts'
 import { type HelloAnswer, Listener } from './listener.ts'
 import { CacheMetrics } from './metrics.ts'
-import { ModelCache, type Outcome } from './model_cache.ts'
+import { ModelCache } from './model_cache.ts'
 import type { ChunkMover } from './mover.ts'
 import { type NativeSender, nativeFetcher, nativeSender } from './native_transfer.ts'
 import type { Peer } from './peer.ts'
 import { Peers } from './peers.ts'
+import { type HoldRules, NO_HOLDS } from './pinned.ts'
 import { Registry } from './registry.ts'
 import { Residents } from './residents.ts'
 import { Shelf } from './shelf.ts'
@@ -31,6 +33,7 @@ import type { Slot } from './slot.ts'
 import type { Source } from './source.ts'
 import { memberMetrics, residentModels } from './status.ts'
 import type { Store } from './store.ts'
+import type { Outcome } from './wishes.ts'
 
 export interface MemberCache {
   readonly source: Source
@@ -39,6 +42,8 @@ export interface MemberCache {
   /** Whether a file is loaded at start, and when it appears later. */
   readonly isPreloaded: (path: string, size: number) => boolean
   readonly pins: readonly string[]
+  /** Which changes of the source wait; none without. */
+  readonly holds?: HoldRules
   readonly scanMs: number
 }
 
@@ -117,6 +122,7 @@ export class Member {
         : javascriptFetcher({ token, mover, nowMs })
     this.residents = new Residents({
       capacityBytes: options.capacityBytes,
+      filesMax: residentFilesMax(),
       now,
       ...(options.loadMs === undefined ? {} : { loadMs: options.loadMs }),
       refresh: () => {
@@ -199,6 +205,7 @@ export class Member {
         hydrator: this.#hydrator,
         shelf: this.#shelf,
         pins: wanted.pins,
+        holds: wanted.holds ?? NO_HOLDS,
         announce: (_slot, hydration) => this.#announce(hydration),
         now,
         log,
@@ -211,6 +218,9 @@ export class Member {
             metrics.filled(file.size - (tierBytes?.local ?? 0), ms),
           onModelReady: (model, ms) => metrics.modelReady(model, ms),
           onBypass: slot => this.#bypassed(slot),
+          onNoteLost: () => {
+            metrics.notesLost += 1
+          },
         },
       },
       front,

@@ -58,6 +58,16 @@ export const CACHE_METRICS = {
   ),
   ready: metric('gauge', 'ready', '1 when the preload is done.'),
   mode: metric('gauge', 'mode', '1 for the mode in which files are served.', 'mode'),
+  hugePages: metric(
+    'gauge',
+    'huge_page_ratio',
+    'Share of the resident bytes of files of at least 2 MiB that lies in huge pages.',
+  ),
+  notesLost: metric(
+    'counter',
+    'notes_lost_total',
+    'Notes beside files that could not be written: a restart loads these files again.',
+  ),
   restarts: metric(
     'gauge',
     'daemon_restarts',
@@ -85,6 +95,7 @@ export class CacheMetrics {
   readonly opens = new Map<string, number>()
   readonly modelReadySeconds = new Map<string, number>()
   generations = 0
+  notesLost = 0
   sentBytes = 0
   hydrateBytesPerSecond = 0
 

@@ -12,17 +12,18 @@
 import { closeSync } from 'node:fs'
 import type { Log } from '../observe/log.ts'
 import type { ChunkMap } from './chunk_map.ts'
-import { deferred } from './deferred.ts'
 import { closeSlot, type Front } from './front.ts'
-import { Hydration, type HydrationEnd, rankOf, type Urgency } from './hydration.ts'
+import { Hydration, type HydrationEnd, type Urgency } from './hydration.ts'
 import type { Hydrator } from './hydrator.ts'
+import { type HoldRules, isHeldBack } from './pinned.ts'
 import type { EvictionReason, Residents } from './residents.ts'
 import type { Shelf } from './shelf.ts'
 import { beginFile, forgetSidecar } from './sidecar.ts'
-import { Slot, type StoreFile } from './slot.ts'
+import { hasSmallPages, Slot, type StoreFile } from './slot.ts'
 import type { Source } from './source.ts'
 import type { Store } from './store.ts'
 import { Tree, type TreeChange } from './tree.ts'
+import { type Outcome, type Wish, Wishes } from './wishes.ts'
 
 /** Files that are filled at once besides those that somebody waits for. */
 const FILLING_FILES_MAX = 8
@@ -30,18 +31,14 @@ const FILLING_FILES_MAX = 8
 /** Times that a file which keeps failing, or changing while it is read, is started anew. */
 const STARTS_MAX = 3
 
-export type Outcome =
-  | { readonly kind: 'resident'; readonly slot: Slot }
-  | { readonly kind: 'bypassed'; readonly slot: Slot }
-  | { readonly kind: 'failed'; readonly message: string }
-  | { readonly kind: 'changed' }
-
 export interface ModelCacheHooks {
   onEvicted(reason: EvictionReason): void
   onGeneration(): void
   onResident(slot: Slot, milliseconds: number): void
   onModelReady(model: string, milliseconds: number): void
   onBypass(slot: Slot): void
+  /** What a restart needs to go on with a file could not be written. */
+  onNoteLost(): void
 }
 
 export interface ModelCacheOptions {
@@ -52,6 +49,7 @@ export interface ModelCacheOptions {
   readonly hydrator: Hydrator
   readonly shelf: Shelf
   readonly pins: readonly string[]
+  readonly holds: HoldRules
   /** Tells the peers that a file is being loaded, and learns which of them load it too. */
   readonly announce: (slot: Slot, hydration: Hydration) => Promise<void>
   readonly now: () => number
@@ -59,21 +57,15 @@ export interface ModelCacheOptions {
   readonly hooks: ModelCacheHooks
 }
 
-interface Wish {
-  readonly slot: Slot
-  urgency: Urgency
-  readonly result: Promise<Outcome>
-  readonly resolve: (outcome: Outcome) => void
-}
-
 export class ModelCache {
   readonly tree: Tree
   readonly sourceId: string
   readonly #options: ModelCacheOptions
   readonly #slots = new Map<string, Slot>()
-  readonly #wishes = new Map<Slot, Wish>()
+  readonly #wishes = new Wishes()
   readonly #filling = new Set<Slot>()
   readonly #modelsLoading = new Map<string, number>()
+  #hasSmallPages = false
   #front: Front
 
   constructor(options: ModelCacheOptions, front: Front) {
@@ -85,6 +77,8 @@ export class ModelCache {
       sourceId: options.sourceId,
       now: options.now,
       onChange: changes => this.#changed(changes),
+      isHeldBack: (path, isGone) =>
+        isHeldBack(options.holds, path, isGone, this.#slots, this.#front),
     })
   }
 
@@ -185,31 +179,25 @@ export class ModelCache {
     }
     if (slot.state === 'retired') return Promise.resolve({ kind: 'changed' })
     const known = this.#wishes.get(slot)
+    const wish = known ?? this.#wishes.add(slot, urgency)
     if (known !== undefined) {
-      if (rankOf(urgency) < rankOf(known.urgency)) known.urgency = urgency
+      this.#wishes.hurry(known, urgency)
       slot.hydration?.hurry(urgency)
-      this.#startWishes()
-      return known.result
     }
-    const { promise, resolve } = deferred<Outcome>()
-    this.#wishes.set(slot, { slot, urgency, result: promise, resolve })
     this.#startWishes()
-    return promise
+    return wish.result
   }
 
   #settle(slot: Slot, outcome: Outcome): void {
-    const wish = this.#wishes.get(slot)
-    this.#wishes.delete(slot)
     this.#filling.delete(slot)
-    wish?.resolve(outcome)
+    this.#wishes.settle(slot, outcome)
   }
 
   #startWishes(): void {
-    const waiting = [...this.#wishes.values()].filter(({ slot }) => !this.#filling.has(slot))
-    waiting.sort((a, b) => rankOf(a.urgency) - rankOf(b.urgency))
-    for (const wish of waiting) {
+    for (let wish = this.#wishes.first(); wish !== null; wish = this.#wishes.first()) {
       // Whoever is inside an open waits for nobody else's file.
       if (wish.urgency !== 'open' && this.#filling.size >= FILLING_FILES_MAX) return
+      this.#wishes.take(wish)
       this.#filling.add(wish.slot)
       void this.#fill(wish)
     }
@@ -274,6 +262,7 @@ export class ModelCache {
     if (file === null) return { kind: 'full' }
     const { fd, map } = file
     const hydration = new Hydration(slot.file, fd, urgency, now(), map)
+    hydration.onLanded = () => this.#front.progress(slot)
     slot.state = 'hydrating'
     slot.hydration = hydration
     const onWanted = (chunk: number): boolean => {
@@ -301,13 +290,18 @@ export class ModelCache {
     const { residents, store, log } = this.#options
     if (!residents.reserve(slot, this.#modelName(slot.model))) return null
     try {
-      return beginFile(store, slot)
+      return beginFile(store, slot, () => this.#noteLost(slot))
     } catch (error) {
       residents.release(slot)
       const message = error instanceof Error ? error.message : String(error)
       log.warn({ path: slot.file.path, error: message }, 'no room in the store')
       return null
     }
+  }
+
+  #noteLost({ file: { path } }: Slot): void {
+    this.#options.log.error({ path }, 'no note could be left beside a file')
+    this.#options.hooks.onNoteLost()
   }
 
   /** Forgets what was written of a file that did not become resident. */
@@ -337,6 +331,7 @@ export class ModelCache {
     slot.fd = fd
     slot.map = map
     slot.tierBytes = hydration.tierBytes
+    slot.isAdopted = false
     slot.error = null
     slot.usedMs = now()
     this.#publish(slot)
@@ -344,8 +339,10 @@ export class ModelCache {
 
   /** Shows a slot whose bytes are all there: after a hydration, or taken over from before. */
   #publish(slot: Slot): void {
-    const { residents } = this.#options
+    const { residents, store } = this.#options
     slot.state = 'resident'
+    slot.hugeBytes = slot.fd === null ? null : store.hugeBytes(slot.fd)
+    this.#lookAtPages(slot)
     residents.settle({
       slot,
       model: this.#modelName(slot.model),
@@ -354,10 +351,19 @@ export class ModelCache {
     this.#front.publish(slot)
   }
 
+  /** Once: memory that is fragmented gives small pages silently, and reads at half the speed. */
+  #lookAtPages(slot: Slot): void {
+    if (this.#hasSmallPages || !hasSmallPages(slot)) return
+    this.#hasSmallPages = true
+    const fields = { path: slot.file.path, huge_bytes: slot.hugeBytes }
+    this.#options.log.warn(fields, 'few huge pages are to be had: reads are about half as fast')
+  }
+
   /** Takes over a file that was complete and was checked, from before a restart. */
   adopt(slot: Slot, fd: number, map: ChunkMap): void {
     slot.fd = fd
     slot.map = map
+    slot.isAdopted = true
     slot.usedMs = this.#options.now()
     const { fileId, generation } = slot.file
     void this.#options.shelf.put({ fileId, generation, fd, map, onWanted: () => true })
@@ -387,8 +393,7 @@ export class ModelCache {
   /** The last file of a model is here: how long did the whole of it take? */
   #modelEnds(slot: Slot): void {
     const startedMs = this.#modelsLoading.get(slot.model)
-    const isMoreToCome = [...this.#wishes.keys()].some(({ model }) => model === slot.model)
-    if (startedMs === undefined || isMoreToCome) return
+    if (startedMs === undefined || this.#wishes.countOf(slot.model) > 0) return
     this.#modelsLoading.delete(slot.model)
     this.#options.hooks.onModelReady(slot.model, this.#options.now() - startedMs)
   }

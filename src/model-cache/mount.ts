@@ -47,8 +47,9 @@ export function memberOf(options: MountOptions, parts: MountParts): Member {
   const { entry, listening } = options
   const { source, makeFront, isPreloaded, scanMs, store, restarts } = parts
   const { sourceId, pins } = entry
+  const holds = { pinsGeneration: entry.pin_generation, onDelete: entry.on_delete }
   return new Member({
-    caches: [{ source, sourceId, makeFront, isPreloaded, pins, scanMs }],
+    caches: [{ source, sourceId, makeFront, isPreloaded, pins, holds, scanMs }],
     capacityBytes: options.capacityBytes,
     configuredBytes: entry.capacity,
     store,

@@ -37,6 +37,8 @@ export interface ResidentsOptions {
   readonly capacityBytes: number
   readonly now: () => number
   readonly loadMs?: number
+  /** Files that may be resident or on the way; no limit without. */
+  readonly filesMax?: number
   /** Bytes of the store that no slot answers for any more. */
   readonly drainingBytes?: (accountedBytes: number) => number
   /** Brings the times of last use up to date. */
@@ -87,8 +89,8 @@ export class Residents {
   /** Makes room for a file that will be filled; false when there is none to be had. */
   reserve(slot: Slot, model: string): boolean {
     if (slot.cost > this.#capacityBytes) return false
-    if (this.usedBytes + slot.cost > this.#capacityBytes) this.#makeRoom(slot.cost, model)
-    if (this.usedBytes + slot.cost > this.#capacityBytes) return false
+    if (!this.#fits(slot.cost)) this.#makeRoom(slot.cost, model)
+    if (!this.#fits(slot.cost)) return false
     this.#reserved.set(slot, slot.cost)
     this.#bytes += slot.cost
     return true
@@ -102,6 +104,12 @@ export class Residents {
     return true
   }
 
+  #fits(bytes: number): boolean {
+    const { filesMax = Number.POSITIVE_INFINITY } = this.#options
+    const hasPlace = this.#residents.size + this.#reserved.size < filesMax
+    return hasPlace && this.usedBytes + bytes <= this.#capacityBytes
+  }
+
   #makeRoom(bytes: number, model: string): void {
     const victims = this.#victims(model)
     const free = this.#capacityBytes - this.usedBytes
@@ -109,7 +117,7 @@ export class Residents {
     // Evicting some and then not fitting after all would cost hits and bring nothing.
     if (free + gain < bytes) return
     for (const victim of victims) {
-      if (this.usedBytes + bytes <= this.#capacityBytes) return
+      if (this.#fits(bytes)) return
       this.#evict(victim)
     }
   }

@@ -67,13 +67,14 @@ export function forgetSidecar(store: Store, name: string): void {
 }
 
 /** A new file of the store with nothing in it; throws an ErrnoException (ENOSPC). */
-export function beginFile(store: Store, slot: Slot): StoreFile {
+export function beginFile(store: Store, slot: Slot, onNoteLost: () => void): StoreFile {
   const fd = store.create(slot.storeName, slot.file.size)
   // Without one the file is loaded anew after a crash, which is no reason to do without it now.
   try {
     beginSidecar(store, slot)
   } catch {
     forgetSidecar(store, slot.storeName)
+    onNoteLost()
   }
   return { fd, map: new ChunkMap(slot.file.size) }
 }

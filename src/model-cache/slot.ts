@@ -26,6 +26,9 @@ export interface StoreFile {
 /** Bytes of a page: what a file takes of the capacity is whole pages. */
 const PAGE_BYTES = 4096
 
+/** What is smaller lies in small pages, as it should. */
+export const HUGE_PAGE_BYTES = 2 * 1024 * 1024
+
 export class Slot {
   readonly file: TreeFile
   /** Name of its file in the store. */
@@ -42,6 +45,10 @@ export class Slot {
   /** Read-only descriptor of the store file while it is resident. */
   fd: number | null = null
   isPinned = false
+  /** Taken over from before a restart: the kernel's registration hides who maps it. */
+  isAdopted = false
+  /** Bytes in huge pages; null: nobody can tell. */
+  hugeBytes: number | null = null
   /** Milliseconds of the cache's clock: the last open, or when it became resident. */
   usedMs = 0
   tierBytes: Readonly<Record<Tier, number>> | null = null
@@ -70,4 +77,9 @@ export function versionKeyOf(file: TreeFile): string {
 /** Name of the store file of a version: 32 hex digits of the path, then the version. */
 export function storeNameOf(file: TreeFile): string {
   return `${file.fileId}.${versionKeyOf(file)}`
+}
+
+/** Whether most of a file lies in small pages that could lie in huge ones. */
+export function hasSmallPages({ hugeBytes, file: { size } }: Slot): boolean {
+  return hugeBytes !== null && size >= HUGE_PAGE_BYTES && hugeBytes < size / 2
 }

@@ -5,7 +5,7 @@
 import type { Member } from './member.ts'
 import { type CacheSample, renderCacheMetrics } from './metrics.ts'
 import type { ModelCache } from './model_cache.ts'
-import { SLOT_STATES, type Slot } from './slot.ts'
+import { HUGE_PAGE_BYTES, SLOT_STATES, type Slot } from './slot.ts'
 
 export interface FileStatus {
   readonly path: string
@@ -119,6 +119,20 @@ function residentBytes(member: Member): number {
   return bytes
 }
 
+/** Share of what could lie in huge pages that does; null when nothing could, or nobody can tell. */
+function hugePageRatio(member: Member): number | null {
+  let bytes = 0
+  let hugeBytes = 0
+  for (const cache of member.caches) {
+    for (const slot of cache.slots()) {
+      if (slot.state !== 'resident' || slot.hugeBytes === null) continue
+      bytes += Math.floor(slot.file.size / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+      hugeBytes += slot.hugeBytes
+    }
+  }
+  return bytes === 0 ? null : hugeBytes / bytes
+}
+
 export function memberMetrics(member: Member): string {
   const { metrics, residents, options } = member
   const hydrated = metrics.hydratedBytes
@@ -146,6 +160,8 @@ export function memberMetrics(member: Member): string {
     modelReady: metrics.modelReadySeconds,
     ready: member.isReady ? 1 : 0,
     mode: modes,
+    hugePages: hugePageRatio(member) ?? new Map(),
+    notesLost: metrics.notesLost,
     restarts: options.restarts,
   })
 }

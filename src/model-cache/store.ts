@@ -23,7 +23,12 @@ import {
   writeSync,
 } from 'node:fs'
 import path from 'node:path'
-import { createStoreFile, sealStoreFile, unlinkStoreFile } from '../native/model_chunks.ts'
+import {
+  createStoreFile,
+  hugeBytesOf,
+  sealStoreFile,
+  unlinkStoreFile,
+} from '../native/model_chunks.ts'
 
 /** What `st_blocks` counts in. */
 const BLOCK_BYTES = 512
@@ -47,6 +52,8 @@ export interface Store {
   note(name: string, bytes: Buffer | null): void
   /** Writes over a part of a note; one that is not there is left so. */
   noteAt(name: string, offset: number, bytes: Buffer): void
+  /** Bytes of a sealed file in huge pages; null where nobody can tell. */
+  hugeBytes(fd: number): number | null
   /** Bytes that the file system counts as used, with those that only readers hold; null: shared. */
   usedBytes(): number | null
 }
@@ -72,6 +79,7 @@ export function folderStore(folder: string): Store {
     // A plain folder is not taken over by the next daemon: its files have left it by rename.
     note: () => {},
     noteAt: () => {},
+    hugeBytes: () => null,
     usedBytes: () => null,
   }
 }
@@ -119,6 +127,14 @@ export function privateStore(folderFd: number): Store {
         writeSync(fd, bytes, 0, bytes.length, offset)
       } finally {
         closeSync(fd)
+      }
+    },
+    hugeBytes: fd => {
+      try {
+        return hugeBytesOf(fd)
+      } catch {
+        // A figure for a metric: no reason to fail.
+        return null
       }
     },
     usedBytes: () => Math.max(0, used() - ownBytes - blocksOf(HAND_OVER_NAME)),

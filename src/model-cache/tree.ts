@@ -44,6 +44,8 @@ export interface TreeOptions {
   /** Monotonic milliseconds. */
   readonly now: () => number
   readonly onChange: (changes: readonly TreeChange[]) => void
+  /** Whether a change at this path has to wait; it is looked at again. */
+  readonly isHeldBack: (path: string, isGone: boolean) => boolean
 }
 
 function isUnchanged(before: TreeEntry | undefined, after: SourceEntry): boolean {
@@ -100,13 +102,13 @@ export class Tree {
   #put(path: string, found: SourceEntry | null): TreeChange | null {
     const before = this.#entries.get(path)
     if (found === null) {
+      if (before === undefined || this.#options.isHeldBack(path, true)) return null
       this.#checkedMs.delete(path)
-      if (before === undefined) return null
       this.#entries.delete(path)
       return { before, after: null }
     }
     this.#checkedMs.set(path, this.#options.now())
-    if (isUnchanged(before, found)) return null
+    if (isUnchanged(before, found) || this.#options.isHeldBack(path, false)) return null
     const after = this.#taken(found)
     this.#entries.set(path, after)
     return { before: before ?? null, after }
@@ -176,6 +178,17 @@ export class Tree {
     }
     if (changes.length > 0) this.#options.onChange(changes)
     return this.#entries.get(path) ?? null
+  }
+
+  /** Looks at a folder and all below it, for whoever pins its files as one generation. */
+  async checkBelow(folder: string): Promise<void> {
+    try {
+      const changes = await this.#scanBelow(folder)
+      if (changes.length > 0) this.#options.onChange(changes)
+    } catch (error) {
+      // As with one entry: what is known stays.
+      if (!(error instanceof SourceError)) throw error
+    }
   }
 
   /** A folder whose time has changed has other names in it: what is below is listed anew. */

@@ -25,11 +25,12 @@ interface ChunkAddon {
   chunkThreads(count: number): void
   chunkCopy(token: number, from: number, to: number, offset: number, length: number): boolean
   chunkHash(token: number, from: number, offset: number, length: number): boolean
-  storeMake(bytes: number): number
+  storeMake(bytes: number, hasHugePages: boolean): number
   storeCreate(folder: number, name: string, size: number): number
   storeSeal(folder: number, name: string): number
   storeUnlink(folder: number, name: string): number
   storeIsIdle(file: number): number
+  storeHugeBytes(file: number): number
   execute(file: string, words: readonly string[], variables: readonly string[]): number
 }
 
@@ -85,10 +86,10 @@ export async function hashChunk(file: number, offset: number, length: number): P
 }
 
 /** Makes a private tmpfs without a path and returns the descriptor of its root (O_PATH). */
-export function makeStore(bytes: number): number {
+export function makeStore(bytes: number, hasHugePages = true): number {
   checkBytes(bytes, 'bytes')
   if (bytes === 0) throw new TypeError('a store needs at least one byte')
-  return checked(native().storeMake(bytes), 'making the store')
+  return checked(native().storeMake(bytes, hasHugePages), 'making the store')
 }
 
 /** A new file of full size whose memory is reserved, open for writing. ENOSPC: does not fit. */
@@ -117,6 +118,12 @@ export function unlinkStoreFile(folder: number, name: string): void {
 export function isStoreFileIdle(file: number): boolean {
   checkDescriptor(file, 'file')
   return checked(native().storeIsIdle(file), 'probing a store file') === 1
+}
+
+/** Bytes of a store file that lie in huge pages; asking takes some milliseconds. */
+export function hugeBytesOf(file: number): number {
+  checkDescriptor(file, 'file')
+  return checked(native().storeHugeBytes(file), 'looking for huge pages')
 }
 
 /** The process becomes another program; returns only by an error. */

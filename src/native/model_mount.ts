@@ -16,7 +16,7 @@
  * old answer is given. Everything else is answered natively at once. JavaScript of the daemon
  * must never touch the accelerated path itself: it would wait for itself.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 import {
   checkBytes,
@@ -51,6 +51,7 @@ interface MountAddon {
   mountBypass(mount: number, file: number, fd: number): number
   mountFail(mount: number, file: number, errno: number): void
   mountConfirm(mount: number, file: number): void
+  mountExtend(mount: number, file: number): void
   mountEvict(mount: number, file: number, isForced: boolean): number
   mountUse(mount: number, file: number, out: Float64Array): boolean
   mountUsage(mount: number, capacityBytes: number, usedBytes: number): void
@@ -109,7 +110,7 @@ export interface MountOptions {
   /** What may be used; passthrough turns into copy where the kernel refuses it (`facts`). */
   readonly mode: FrontMode
   readonly revalidateMs: number
-  /** An open that waits longer gets EIO. */
+  /** An open that waits longer since it came, or since `extend`, gets EIO. */
   readonly openMsMax: number
   /** An OPEN waits for this file. Once, however many wait, until it is answered. */
   readonly onOpenWanted: (file: number) => void
@@ -158,8 +159,6 @@ const THREADS: Readonly<Record<FrontMode, number>> = { passthrough: 1, copy: 2 }
 const ENTRY_NUMBERS = 6
 /** Kilobytes that the kernel reads ahead in copy mode: READs of a megabyte, several on the way. */
 const READ_AHEAD_KB = 4096
-/** Share of the kernel's own request limit after which an open is given up (see openMsLimit). */
-const REQUEST_LIMIT_SHARE = 0.8
 
 const REFUSED = 'the kernel refuses passthrough'
 
@@ -199,19 +198,6 @@ export function handOver(): HandOver | null {
       const storeBytesMax = bytes === undefined ? null : Number(bytes)
       return { fuseFd: Number(fuse), storeFd: Number(store), device, storeBytesMax }
     }),
-  }
-}
-
-/**
- * An administrator may limit how long a request lasts (`fs.fuse.max_request_timeout`, seconds, 0:
- * no limit); past it the kernel aborts the whole connection. A held open ends well before.
- */
-function openMsLimit(openMsMax: number): number {
-  try {
-    const seconds = Number(readFileSync('/proc/sys/fs/fuse/max_request_timeout', 'utf8'))
-    return seconds > 0 ? Math.min(openMsMax, seconds * 1000 * REQUEST_LIMIT_SHARE) : openMsMax
-  } catch {
-    return openMsMax
   }
 }
 
@@ -256,7 +242,7 @@ export class ModelMount {
       storeFd,
       options.mode === 'passthrough',
       options.revalidateMs,
-      Math.floor(openMsLimit(options.openMsMax)),
+      options.openMsMax,
       out,
     )
     checked(id, 'opening the FUSE session')
@@ -314,6 +300,11 @@ export class ModelMount {
   /** The source of this file or folder was looked at just now. */
   confirm(file: number): void {
     this.#native.mountConfirm(this.#id, file)
+  }
+
+  /** More of the file has come: its held opens wait as long as from now. */
+  extend(file: number): void {
+    this.#native.mountExtend(this.#id, file)
   }
 
   /**

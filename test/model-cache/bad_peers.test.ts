@@ -10,7 +10,7 @@ import { bytesOf, cacheOf, Site } from './members.ts'
 
 const MIB = 2 ** 20
 const NAME = 'm/a'
-let site = new Site(true)
+let site: Site
 const servers: Server[] = []
 
 beforeEach(() => {

@@ -15,7 +15,7 @@ const MIB = 2 ** 20
 const THREADS = 4
 const LIVES = 3
 
-let place = new Workplace()
+let place: Workplace
 
 beforeEach(() => {
   place = new Workplace()

@@ -16,15 +16,17 @@ import {
 } from 'node:fs'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { mountsBelow } from './children.ts'
 import { canMount } from './privileges.ts'
-import { mapped, mountsBelow, program, type Status, until, Workplace } from './workplace.ts'
+import { mapped, program, type Status, until, Workplace } from './workplace.ts'
 
 // Each test starts several processes of Node, which takes long on a machine that is busy.
 vi.setConfig({ testTimeout: 120_000 })
 
 const MIB = 2 ** 20
-let place = new Workplace()
-let { source, fast } = place
+let place: Workplace
+let source = ''
+let fast = ''
 
 beforeEach(() => {
   place = new Workplace()
@@ -85,8 +87,11 @@ describe.runIf(canMount)('a mount', () => {
     await program('diff', '-r', source, copy)
     expect(await find(fast)).toBe(await find(source))
     expect(await du(fast)).toBe(await du(source))
-    const status = await place.status()
-    expect(status).toMatchObject({ supervisor_pid: child.pid, caches: [{ ready: true }] })
+    const { stdout } = await place.run('cache', 'status', fast, '--json')
+    expect(JSON.parse(stdout)).toMatchObject({
+      supervisor_pid: child.pid,
+      caches: [{ ready: true }],
+    })
     expect(await place.stop(child, 'SIGTERM')).toBe(0)
     expect([mountsBelow(place.folder), readdirSync(fast)]).toEqual([[], []])
   })
@@ -97,7 +102,7 @@ describe.runIf(canMount)('a mount', () => {
     await mount()
     await program('head', '-c1', path.join(fast, 'model/b'))
     await until(async () => {
-      const { files } = (await place.status()).caches[0]!
+      const { files } = (await place.asked()).caches[0]!
       const states = Object.fromEntries(files.map(file => [file.path, file.state]))
       expect(states['other/d']).toBe('absent')
       return ['a', 'b', 'c'].every(name => states[`model/${name}`] === 'resident')
@@ -110,11 +115,7 @@ describe.runIf(canMount)('a mount', () => {
     await place.start('mount', source, fast, '--capacity', '10MiB')
     for (let pass = 0; pass < 2; pass += 1) {
       await program('diff', '-r', source, fast)
-      const {
-        used_bytes: used,
-        capacity_bytes: capacity,
-        files,
-      } = (await place.status()).caches[0]!
+      const { used_bytes: used, capacity_bytes: capacity, files } = (await place.asked()).caches[0]!
       expect(used).toBeLessThanOrEqual(capacity)
       expect(files.filter(({ state }) => state === 'resident').length).toBeGreaterThanOrEqual(2)
     }
@@ -168,7 +169,7 @@ describe.runIf(canMount)('a mount', () => {
     expect((await place.run('cache', 'drop', file)).stdout).toContain('busy 1')
     expect(await digestMapped()).toBe(digestOf(bytes))
     await until(async () => (await place.run('cache', 'drop', file)).stdout.includes('dropped 1'))
-    expect((await place.status()).caches[0]!.used_bytes).toBe(0)
+    expect((await place.asked()).caches[0]!.used_bytes).toBe(0)
     expect(await digest(file)).toBe(digestOf(bytes))
   })
 })
@@ -181,13 +182,13 @@ describe.runIf(canMount)('kills', () => {
     await mount()
     await digest(path.join(fast, 'm/warm'))
     const digestMapped = await mapped(path.join(fast, 'm/warm'))
-    const { daemon_pid: pid } = await place.status()
+    const { daemon_pid: pid } = await place.asked()
     const reading = digest(path.join(fast, 'n/cold'))
     process.kill(pid, 'SIGKILL')
     expect(await reading).toBe(digestOf(cold))
     expect(await digest(path.join(fast, 'm/warm'))).toBe(digestOf(warm))
     expect(await digestMapped()).toBe(digestOf(warm))
-    expect((await place.status()).restarts).toBe(1)
+    expect((await place.asked()).restarts).toBe(1)
   })
 
   test('of daemon and supervisor: the next start clears the dead mount', async () => {
@@ -196,7 +197,7 @@ describe.runIf(canMount)('kills', () => {
     const { child } = await mount()
     const file = path.join(fast, 'm/a')
     const digestMapped = await mapped(file)
-    const { daemon_pid: pid } = await place.status()
+    const { daemon_pid: pid } = await place.asked()
     process.kill(pid, 'SIGSTOP')
     await place.stop(child, 'SIGKILL')
     const { child: next } = await mount()
@@ -250,7 +251,7 @@ describe.runIf(canMount)('four mounts of one service', () => {
     })
     const digests = await Promise.all(paths.map(at => digest(path.join(at, 'm/a'))))
     expect(new Set(digests)).toEqual(new Set([digestOf(bytes)]))
-    const states = await Promise.all(paths.map(at => place.status(at)))
+    const states = await Promise.all(paths.map(at => place.asked(at)))
     const fromSource = states.map(({ caches }) => caches[0]!.bytes_by_tier['source'] ?? 0)
     const read = fromSource.reduce((sum, count) => sum + count)
     expect(read / bytes.length).toBeLessThanOrEqual(1.05)

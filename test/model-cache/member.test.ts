@@ -12,7 +12,7 @@ const MOVERS = [
   ['javascript', false],
 ] as const
 
-let site = new Site(false)
+let site: Site
 afterEach(() => site.close())
 
 async function started(member: Member): Promise<Member> {
@@ -199,6 +199,8 @@ describe.each(MOVERS)('%s: from each other', (_, isNative) => {
     for (const member of members.slice(1)) {
       expect(bytesOf(member, 'm/a')?.equals(bytes)).toBe(true)
     }
+    // Its share, at most, is read twice: extents are 64 MiB, so it may own two of the four.
+    expect(site.weather.sourceBytes / bytes.length).toBeLessThanOrEqual(1.05 + 2 / 3)
   })
 
   test('members that share a token understand each other, and nobody else', async () => {
@@ -251,6 +253,29 @@ describe.each(MOVERS)('%s: through a warm-up', (_, isNative) => {
       'warm-up is of no use',
     ])
     expect(member.peers.warmupFault).toMatch(/here "oss:\/\/one", there "oss:\/\/two"/)
+  })
+
+  test('a warm-up that dies while it serves is done without', async () => {
+    const bytes = randomBytes(80 * MIB)
+    site.write('a', bytes)
+    const warmup = await started(site.make({ isRegistry: true }))
+    await warmup.preload()
+    site.weather.sourceBytes = 0
+    const member = await started(site.make({ warmup: `127.0.0.1:${warmup.port}` }))
+    const { metrics } = member
+    const takes = metrics.tier.bind(metrics)
+    let chunks = 0
+    metrics.tier = (tier, count) => {
+      takes(tier, count)
+      chunks += 1
+      if (chunks === 3) void warmup.close()
+    }
+    await member.preload()
+    expect(bytesOf(member, 'a')?.equals(bytes)).toBe(true)
+    expect(metrics.tierBytes.get('warmup')).toBeGreaterThan(0)
+    expect(site.weather.sourceBytes).toBeGreaterThan(0)
+    const fallbacks = [...metrics.fallbacks.values()].reduce((sum, count) => sum + count)
+    expect(fallbacks).toBeGreaterThan(0)
   })
 
   test('a warm-up that is down is done without', async () => {

@@ -22,7 +22,7 @@ import { Member, type MemberOptions } from '../../src/model-cache/member.ts'
 import type { ModelCache } from '../../src/model-cache/model_cache.ts'
 import { type ChunkMover, javascriptMover, nativeMover } from '../../src/model-cache/mover.ts'
 import { type Source, SourceError } from '../../src/model-cache/source.ts'
-import { folderStore } from '../../src/model-cache/store.ts'
+import { folderStore, type Store } from '../../src/model-cache/store.ts'
 import type { Log } from '../../src/observe/log.ts'
 
 export interface LogLine {
@@ -130,6 +130,12 @@ export class Site {
     })
     this.#members.push(member)
     return member
+  }
+
+  /** As `make`, with a store that behaves otherwise in these. */
+  makeWithStore(others: Partial<Store>): Member {
+    const plain = folderStore(path.join(this.folder, `other-store-${this.#stores}`))
+    return this.make({ store: { ...plain, ...others } })
   }
 
   async close(): Promise<void> {

@@ -26,7 +26,7 @@ const HALF = 'n/half'
 const CHUNKS = 20
 const LOADED = 3
 
-let place = new Workplace()
+let place: Workplace
 let peer: GatedPeer | null = null
 
 beforeEach(() => {

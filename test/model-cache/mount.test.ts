@@ -1,12 +1,14 @@
 /** The accelerated path as an application sees it, on a real mount, in both modes of FUSE. */
 import { execFileSync, spawn } from 'node:child_process'
 import {
+  chmodSync,
   closeSync,
   constants,
   fstatSync,
   mkdirSync,
   openSync,
   readSync,
+  renameSync,
   statfsSync,
   statSync,
   unlinkSync,
@@ -16,8 +18,9 @@ import {
 import { open, readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { exitOf, tracked } from './children.ts'
 import { canMount } from './privileges.ts'
-import { exitOf, type Folders, makeFolders, mountsAt, Served } from './served.ts'
+import { type Folders, makeFolders, Served, tidyUp } from './served.ts'
 
 const MEGABYTE = 2 ** 20
 const MODES = ['passthrough', 'copy'] as const
@@ -30,10 +33,8 @@ beforeEach(() => {
 })
 
 afterEach(async () => {
-  if (served !== null) expect(await served.stop()).toBe(0)
+  await tidyUp(folders, served)
   served = null
-  expect(mountsAt(folders.mount)).toEqual([])
-  folders.remove()
 })
 
 function bytesOf(length: number, seed: number): Buffer {
@@ -105,6 +106,19 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
     }
     expect(() => unlinkSync(onMount('a'))).toThrow('EROFS')
     expect(() => utimesSync(onMount('a'), 1, 1)).toThrow('EROFS')
+    expect(() => chmodSync(onMount('a'), 0o777)).toThrow('EROFS')
+    expect(() => renameSync(onMount('a'), onMount('b'))).toThrow('EROFS')
+    expect(() => mkdirSync(onMount('folder'))).toThrow('EROFS')
+    const tries = [
+      'os.setxattr(name, "user.a", b"x")',
+      'mmap.mmap(os.open(name, os.O_RDONLY), 3, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)',
+    ]
+    for (const one of tries) {
+      const script = `import errno, mmap, os, sys\nname = sys.argv[1]\ntry: ${one}
+except OSError as error: print(errno.errorcode[error.errno])`
+      const said = execFileSync('python3', ['-c', script, onMount('a')], { encoding: 'utf8' })
+      expect(['EROFS', 'EACCES', 'EOPNOTSUPP']).toContain(said.trim())
+    }
     expect(await readFile(onMount('a'), 'utf8')).toBe('abc')
   })
 
@@ -138,7 +152,7 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
   test('an application that is killed while its open is held dies at once', async () => {
     put('cold', 'cold')
     const server = await start(`gate=${path.join(folders.root, 'gate')}`)
-    const reader = spawn('cat', [onMount('cold')], { stdio: 'ignore' })
+    const reader = tracked(spawn('cat', [onMount('cold')], { stdio: 'ignore' }))
     const other = readFile(onMount('cold'), 'utf8')
     await vi.waitFor(async () => expect((await server.askJson('counts')).held).toBe(2))
     reader.kill('SIGKILL')

@@ -20,8 +20,10 @@ import { until, Workplace } from './workplace.ts'
 vi.setConfig({ testTimeout: 120_000 })
 
 const MIB = 2 ** 20
-let place = new Workplace()
-let { folder, source, fast } = place
+let place: Workplace
+let folder = ''
+let source = ''
+let fast = ''
 
 beforeEach(() => {
   place = new Workplace()

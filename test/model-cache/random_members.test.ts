@@ -11,23 +11,12 @@ import path from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type { Member } from '../../src/model-cache/member.ts'
 import { bytesOf, cacheOf, Site } from './members.ts'
+import { randomOf, SEED, seeded } from './seeded.ts'
 
 const OPERATIONS = Number(process.env['WARMPATH_TEST_OPERATIONS'] ?? 1500)
-const SEED = Number(process.env['WARMPATH_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const FILES = 12
 const SIZE_MAX = 40_000
 const CAPACITY = (FILES * SIZE_MAX) / 3
-
-/** Mulberry32: small, seeded, good enough to choose operations. */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 let site: Site | null = null
 afterEach(() => site?.close())
@@ -120,10 +109,10 @@ class Run {
   }
 }
 
-test('random operations never show wrong bytes', { timeout: 1_800_000 }, async () => {
-  site = new Site(true)
-  const run = new Run(site)
-  try {
+test('random operations never show wrong bytes', { timeout: 1_800_000 }, () =>
+  seeded(async () => {
+    site = new Site(true)
+    const run = new Run(site)
     for (let file = 0; file < FILES; file += 1) run.change(`m${file % 3}/f${Math.floor(file / 3)}`)
     for (let count = 0; count < 3; count += 1) await run.member()
     for (let done = 0; done < OPERATIONS; done += 4) {
@@ -131,8 +120,5 @@ test('random operations never show wrong bytes', { timeout: 1_800_000 }, async (
       await Promise.all([run.step(), run.step(), run.step(), run.step()])
     }
     expect(run.loads).toBeGreaterThan(OPERATIONS / 4)
-  } catch (error) {
-    process.stderr.write(`\nWARMPATH_TEST_SEED=${SEED} repeats this run\n`)
-    throw error
-  }
-})
+  }),
+)

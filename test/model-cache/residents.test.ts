@@ -122,3 +122,19 @@ test('a lowered capacity evicts what may go', () => {
   bench.residents.setCapacity(PAGE)
   expect(bench.evicted).toEqual(['a/1', 'b/1'])
 })
+
+test('a process has descriptors for so many files: the least used makes place', () => {
+  const residents = new Residents({ capacityBytes: 100 * PAGE, now: () => 1000, filesMax: 2 })
+  const evicted: string[] = []
+  const load = (slot: Slot): boolean => {
+    if (!residents.reserve(slot, slot.model)) return false
+    const evict = (): 'evicted' => {
+      evicted.push(slot.file.path)
+      return 'evicted'
+    }
+    residents.settle({ slot, model: slot.model, evict })
+    return true
+  }
+  expect(['a/1', 'b/1', 'c/1'].map(path => load(slotOf(path)))).toEqual([true, true, true])
+  expect([evicted, residents.count]).toEqual([['a/1'], 2])
+})

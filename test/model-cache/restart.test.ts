@@ -15,9 +15,10 @@ import { open, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import readline from 'node:readline'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { exitOf, tracked } from './children.ts'
 import { storeOf } from './killing.ts'
 import { canMount } from './privileges.ts'
-import { exitOf, type Folders, makeFolders, mountsAt, Served, SUPERVISOR } from './served.ts'
+import { type Folders, makeFolders, mountsAt, Served, SUPERVISOR, tidyUp } from './served.ts'
 
 const MEGABYTE = 2 ** 20
 const MODES = ['passthrough', 'copy'] as const
@@ -30,10 +31,8 @@ beforeEach(() => {
 })
 
 afterEach(async () => {
-  if (served !== null) expect(await served.stop()).toBe(0)
+  await tidyUp(folders, served)
   served = null
-  expect(mountsAt(folders.mount)).toEqual([])
-  folders.remove()
 })
 
 function put(name: string, bytes: Uint8Array | string): void {
@@ -57,7 +56,7 @@ class Mapper {
       'for line in sys.stdin: print(zlib.crc32(m), flush=True)',
     ].join('\n')
     const stdio = ['pipe', 'pipe', 'inherit'] as const
-    this.child = spawn('python3', ['-c', program, file], { stdio: [...stdio] })
+    this.child = tracked(spawn('python3', ['-c', program, file], { stdio: [...stdio] }))
     const lines = readline.createInterface({ input: this.child.stdout! })
     this.#lines = lines[Symbol.asyncIterator]()
   }

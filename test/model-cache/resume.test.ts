@@ -23,7 +23,7 @@ const CHUNKS = 10
 /** Chunks that are there when the daemon is killed. */
 const LOADED = 6
 
-let place = new Workplace()
+let place: Workplace
 let peer: GatedPeer | null = null
 
 beforeEach(() => {

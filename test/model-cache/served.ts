@@ -9,7 +9,9 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import readline from 'node:readline'
+import { expect } from 'vitest'
 import { packageRoot } from '../../src/native/package_root.ts'
+import { end, endAll, tracked } from './children.ts'
 
 export const SUPERVISOR = path.join(packageRoot(), 'build/Release/warmpath_supervisor')
 const DAEMON = path.join(packageRoot(), 'test/model-cache/small_daemon.mjs')
@@ -27,7 +29,7 @@ export function makeFolders(): Folders {
   const root = mkdtempSync(path.join(os.tmpdir(), 'warmpath-mount-'))
   const [source = '', mount = ''] = ['source', 'mount'].map(name => path.join(root, name))
   for (const folder of [source, mount]) mkdirSync(folder)
-  const remove = (): void => rmSync(root, { recursive: true })
+  const remove = (): void => rmSync(root, { recursive: true, force: true })
   return { root, source, mount, socket: path.join(root, 'control/socket'), remove }
 }
 
@@ -37,12 +39,18 @@ export function mountsAt(folder: string): string[] {
   return lines.filter(line => line.split(' ')[4] === folder)
 }
 
-/** Ends with the exit status, or the name of the signal. */
-export function exitOf(child: ChildProcess): Promise<number | string | null> {
-  if (child.exitCode !== null) return Promise.resolve(child.exitCode)
-  return new Promise(resolve => {
-    child.once('exit', (code, signal) => resolve(code ?? signal))
-  })
+/**
+ * Ends everything of a test, also of one that failed; then the test fails when it did not end as
+ * it should.
+ */
+export async function tidyUp(folders: Folders, served: Served | null): Promise<void> {
+  try {
+    if (served !== null) expect(await served.stop()).toBe(0)
+    expect(mountsAt(folders.mount)).toEqual([])
+  } finally {
+    await endAll(folders.root)
+    folders.remove()
+  }
 }
 
 export class Served {
@@ -75,7 +83,8 @@ export class Served {
     const daemon = [process.execPath, DAEMON, path.join(packageRoot(), 'dist'), source, socket]
     const own = [SUPERVISOR, '--mount', mount, '--store-bytes', String(STORE_BYTES), '--']
     const [file = '', ...rest] = [...wrapper, ...own, ...daemon, ...words]
-    const served = new Served(folders, spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'] }))
+    const child = tracked(spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'] }))
+    const served = new Served(folders, child)
     await served.readyLine(0)
     return served
   }
@@ -129,7 +138,6 @@ export class Served {
   /** SIGTERM; returns the exit status. */
   async stop(): Promise<number | string | null> {
     this.#socket?.destroy()
-    this.supervisor.kill('SIGTERM')
-    return exitOf(this.supervisor)
+    return end(this.supervisor, 'SIGTERM')
   }
 }

@@ -2,12 +2,13 @@
  * A source folder, an accelerated path and the built command line between them. Everything that is
  * started goes with `close`: processes, mounts, folders.
  */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { vi } from 'vitest'
 import { askControl, controlName } from '../../src/model-cache/control.ts'
-import { mountFacts } from '../../src/model-cache/mount_point.ts'
+import { end, endAll, tracked } from './children.ts'
 
 export interface Run {
   readonly code: number
@@ -23,9 +24,12 @@ export interface Started {
   readonly errors: () => string
 }
 
+/** Milliseconds between two looks, as what is waited for needs the processor too; and in all. */
+const LOOK = { interval: 5, timeout: 100_000 }
+
 /** Resolves when the condition holds; asked again and again, other work goes on between. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise(resolve => setImmediate(resolve))
+  await vi.waitUntil(condition, LOOK)
 }
 
 export class Workplace {
@@ -53,7 +57,8 @@ export class Workplace {
   }
 
   #environment(): NodeJS.ProcessEnv {
-    return { PATH: process.env.PATH ?? '', WARMPATH_RUN_DIR: path.join(this.folder, 'run') }
+    const { PATH = '', WARMPATH_TEST_RUN } = process.env
+    return { PATH, WARMPATH_TEST_RUN, WARMPATH_RUN_DIR: path.join(this.folder, 'run') }
   }
 
   /** Starts a command and waits for the line that says ready. */
@@ -61,11 +66,16 @@ export class Workplace {
     return this.startProgram(process.execPath, 'dist/cli.js', ...args)
   }
 
+  /** As `start`, by a program in front of it that changes its surroundings. */
+  startAs(wrapper: readonly string[], ...args: string[]): Promise<Started> {
+    return this.startProgram(...wrapper, process.execPath, 'dist/cli.js', ...args)
+  }
+
   /** The same of any program that becomes such a command. */
   startProgram(...words: readonly string[]): Promise<Started> {
     const env = this.#environment()
     const [file = '', ...args] = words
-    const child = spawn(file, args, { env })
+    const child = tracked(spawn(file, args, { env }))
     this.#running.push(child)
     return new Promise((resolve, reject) => {
       let out = ''
@@ -83,44 +93,65 @@ export class Workplace {
 
   /** Runs a command to its end. */
   run(...args: string[]): Promise<Run> {
+    return this.runAs([], ...args)
+  }
+
+  runAs(wrapper: readonly string[], ...args: string[]): Promise<Run> {
+    const [file = '', ...words] = [...wrapper, process.execPath, 'dist/cli.js', ...args]
     return new Promise(resolve => {
       const env = this.#environment()
-      execFile(process.execPath, ['dist/cli.js', ...args], { env }, (error, stdout, stderr) => {
+      execFile(file, words, { env }, (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
       })
     })
   }
 
-  /** What `warmpath cache status PATH --json` says; the shape is that of src/model-cache/daemon.ts. */
-  async status(place = this.fast): Promise<Status> {
-    const { stdout } = await this.run('cache', 'status', place, '--json')
-    return JSON.parse(stdout) as Status
+  /** Asks the daemon of an accelerated path, as `warmpath cache` does. */
+  ask(question: object, place = this.fast): Promise<unknown> {
+    return askControl(path.join(this.folder, 'run', `${controlName(place)}.sock`), question)
   }
 
-  /** The same, asked of the daemon itself: for tests that ask again and again. */
+  /** What `warmpath cache status` shows, asked of the daemon itself (src/model-cache/daemon.ts). */
   async asked(place = this.fast): Promise<Status> {
-    const socket = path.join(this.folder, 'run', `${controlName(place)}.sock`)
-    return (await askControl(socket, { verb: 'status' })) as Status
+    return (await this.ask({ verb: 'status' }, place)) as Status
   }
 
-  stop(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
-    if (child.exitCode !== null || child.signalCode !== null) {
-      return Promise.resolve(child.exitCode)
-    }
-    const ended = new Promise<number | null>(resolve => child.once('exit', resolve))
-    child.kill(signal)
-    return ended
+  /** How many files were dropped from memory, and how many are in use. */
+  async drop(name: string): Promise<Dropped> {
+    const question = { verb: 'drop', path: this.fast, target: name }
+    return (await this.ask(question)) as Dropped
+  }
+
+  /** A program that reads; killed at the end when it still runs. */
+  reader(file: string, ...args: string[]) {
+    return tracked(spawn(file, args))
+  }
+
+  stop(child: ChildProcess, signal: NodeJS.Signals): Promise<number | string | null> {
+    return end(child, signal)
+  }
+
+  /** Ends what was started here, as an operator would. */
+  async end(): Promise<void> {
+    await Promise.all(this.#running.map(child => this.stop(child, 'SIGTERM')))
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#running.map(child => this.stop(child, 'SIGTERM')))
-    for (const { path: place } of mountsBelow(this.folder)) execFileSync('umount', ['-l', place])
+    await this.end()
+    await endAll(this.folder)
     rmSync(this.folder, { recursive: true, force: true })
   }
 }
 
+export interface Dropped {
+  readonly dropped: number
+  readonly busy: number
+  readonly absent: number
+}
+
 export interface Status {
   readonly daemon_pid: number
+  readonly kind: string
   readonly supervisor_pid: number | null
   readonly restarts: number
   readonly caches: readonly {
@@ -132,14 +163,12 @@ export interface Status {
     readonly capacity_bytes: number
     readonly bytes_by_tier: Readonly<Record<string, number>>
     readonly peers: readonly { readonly state: string; readonly is_warmup: boolean }[]
-    readonly files: readonly { readonly path: string; readonly state: string }[]
+    readonly files: readonly {
+      readonly path: string
+      readonly state: string
+      readonly error: string | null
+    }[]
   }[]
-}
-
-export function mountsBelow(folder: string) {
-  return mountFacts(readFileSync('/proc/self/mountinfo', 'utf8')).filter(({ path: place }) =>
-    place.startsWith(folder),
-  )
 }
 
 /** The output of a program, or what it wrote to stderr when it failed. */
@@ -159,7 +188,7 @@ export async function mapped(file: string): Promise<() => Promise<string>> {
     'f=open(sys.argv[1],"rb"); m=mmap.mmap(f.fileno(),0,prot=mmap.PROT_READ); f.close()\n' +
     'print("mapped",flush=True); sys.stdin.readline()\n' +
     'print(hashlib.sha256(m).hexdigest(),flush=True)'
-  const child = spawn('python3', ['-c', script, file])
+  const child = tracked(spawn('python3', ['-c', script, file]))
   let out = ''
   child.stdout.on('data', part => {
     out += String(part)
