@@ -232,12 +232,15 @@ test.each([1, 2])(
     const node = await startSimNode({ timeFactor: 0.2 })
     const gateway = await startGateway([node.url], ['--threads', String(threads)])
     await healthy(gateway, 1)
+    // No stream ends before all have begun, however slow this machine is.
+    await node.fault({ kind: 'freeze' })
     const work = Array.from({ length: 30 }, async (_, i) => {
       const reply = await post(gateway.url, body(`drain ${i}`, { stream: true, max_tokens: 60 }))
       return reply.text()
     })
     await until(async () => (await leases(gateway)) === 30, 'the load')
     const code = gateway.stop()
+    await node.fault({ kind: 'clear' })
     const texts = await Promise.all(work)
     expect(texts.filter(text => text.trimEnd().endsWith('data: [DONE]')).length).toBe(30)
     expect(await code).toBe(0)

@@ -169,6 +169,15 @@ describe.runIf(canMount)('a source whose names lead out of it', () => {
   })
 })
 
+/** The last try under the fault may be under way yet, and its reader gets its error. */
+async function readsAgain(name: string, bytes: Buffer): Promise<void> {
+  await until(async () => {
+    const found = await readFile(inFast(name)).catch(() => null)
+    if (found !== null) expect(found.equals(bytes)).toBe(true)
+    return found !== null
+  })
+}
+
 describe.runIf(canMount)('a source that fails', () => {
   let folders: Folders
   let gate = ''
@@ -215,7 +224,7 @@ describe.runIf(canMount)('a source that fails', () => {
       expect(refused).toBeGreaterThan(1)
       await until(async () => (await place.asked()).caches[0]!.used_bytes === 0)
       place.write(path.relative(source, gate), '')
-      expect((await readFile(inFast('a'))).equals(bytes)).toBe(true)
+      await readsAgain('a', bytes)
     },
   )
 
@@ -230,11 +239,7 @@ describe.runIf(canMount)('a source that fails', () => {
     expect(lstatSync(inFast('a')).size).toBe(bytes.length)
     expect(await isResident('a')).toBe(false)
     place.write(path.relative(source, gate), '')
-    await until(async () => {
-      const found = await readFile(inFast('a')).catch(() => null)
-      if (found !== null) expect(found.equals(bytes)).toBe(true)
-      return found !== null
-    })
+    await readsAgain('a', bytes)
     expect(await program('sha256sum', inFast('a'))).toContain(' ')
   })
 })
