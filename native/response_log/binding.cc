@@ -46,8 +46,9 @@ napi_value open(napi_env env, napi_callback_info info) {
   return seam::boolean(env, true);
 }
 
-// (slot, generation, chunk); the facts go where the function's data points, for this call is made
-// for every token and looking into one more array would cost a tenth of it.
+// (slot, generation, chunk); the facts go where the function's data points. This call is made for
+// every token: without a second array to look into, and with the chunk read as a buffer, it went
+// from 172 to 110 ns (bench log, 200 bytes).
 napi_value append(napi_env env, napi_callback_info info) {
   const seam::ArgumentsAndData<3> in(env, info);
   const auto chunk = seam::bytes(env, in[2]);
