@@ -157,20 +157,21 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** A part of a body of known length; what the socket did not take is kept for onWritable. */
   #writeSized(chunk: Buffer): boolean {
+    // A pause from a microtask comes too late for the part that undici has already read.
+    const bytes = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk])
+    this.#rest = null
     const before = this.#response.getWriteOffset()
-    const [isTaken, isDone] = this.#response.tryEnd(chunk, this.#length)
+    const [isTaken, isDone] = this.#response.tryEnd(bytes, this.#length)
     if (isDone) this.#isOver = true
-    else if (!isTaken) this.#rest = chunk.subarray(this.#response.getWriteOffset() - before)
+    else if (!isTaken) this.#rest = bytes.subarray(this.#response.getWriteOffset() - before)
     return isTaken || isDone
   }
 
   #onWritable(_offset: number): boolean {
-    const rest = this.#rest
-    this.#rest = null
     let isTaken = true
     // An empty cork makes uWebSockets.js drain what it has buffered itself.
     this.#response.cork(() => {
-      if (rest !== null) isTaken = this.#writeSized(rest)
+      if (this.#rest !== null) isTaken = this.#writeSized(EMPTY)
     })
     if (isTaken && !this.#isOver) this.#controller?.resume()
     return isTaken

@@ -71,6 +71,9 @@ export async function withRig(flags: readonly string[], check: (rig: Rig) => Pro
       response.end(BIG)
     } else if (url === '/chunked') {
       void writeBig(response, 1, written).catch(() => {})
+    } else if (url === '/huge-sized') {
+      response.writeHead(200, { 'content-length': BIG.length * HUGE_TIMES })
+      void writeBig(response, HUGE_TIMES, written).catch(() => {})
     } else if (url === '/huge') {
       void writeBig(response, HUGE_TIMES, written).catch(() => {})
     } else if (url === '/dies') {
@@ -123,10 +126,14 @@ export async function checkBytes({ relay }: Rig): Promise<void> {
 }
 
 /** A client that reads nothing stops the node; when it reads on, all arrives. */
-export async function checkBackpressure({ relay, written }: Rig): Promise<void> {
+export async function checkBackpressure(rig: Rig): Promise<void> {
+  for (const route of ['/huge', '/huge-sized']) await checkSlowClient(rig, route)
+}
+
+async function checkSlowClient({ relay, written }: Rig, route: string): Promise<void> {
   written.bytes = 0
   const [message]: IncomingMessage[] = await once(
-    get(`${relay}/huge`, { agent: false }),
+    get(`${relay}${route}`, { agent: false }),
     'response',
   )
   if (message === undefined) throw new Error('no response')
