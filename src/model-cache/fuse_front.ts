@@ -40,6 +40,15 @@ export const USE_MS = 2_000
  */
 const PREFETCH_MS = 1_000
 
+/**
+ * Files read past the cache that keep a descriptor between two opens; DESCRIPTORS_MIN in
+ * descriptors.ts has room for them. Past it those that nobody has open are closed.
+ */
+const BYPASSED_MAX = 256
+
+/** Descriptors that are looked at for one more. */
+const BYPASSED_LOOKS = 4
+
 export interface FuseFrontOptions {
   readonly handed: HandedMount
   readonly mode: FrontMode
@@ -93,6 +102,8 @@ export class FuseFront implements Front {
   readonly #prefetchedMs = new Map<string, number>()
   /** Files that are read from the source while they are loaded. */
   readonly #past = new Set<Slot>()
+  /** Files that are read past the cache, longest ago first. */
+  readonly #bypassed = new Set<Slot>()
   #around: FuseSurroundings | null = null
   #timer: NodeJS.Timeout | null = null
 
@@ -215,7 +226,10 @@ export class FuseFront implements Front {
     siblings.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
     const isAfter = (slot: Slot): boolean => slot.file.path > opened.file.path
     const order = [...siblings.filter(isAfter), ...siblings.filter(slot => !isAfter(slot))]
-    for (const slot of order) void cache.want(slot, 'prefetch')
+    for (const slot of order) {
+      const isRefused = this.#around?.residents.isRefused(slot, cache.modelNameOf(slot)) ?? false
+      if (!isRefused) void cache.want(slot, 'prefetch')
+    }
   }
 
   async #checkWanted(file: number): Promise<void> {
@@ -254,6 +268,7 @@ export class FuseFront implements Front {
           closeSync(fd)
           throw error
         }
+        this.#boundBypassed(slot)
         this.#around?.metrics.opened('bypass')
       } finally {
         await handle.close()
@@ -261,6 +276,20 @@ export class FuseFront implements Front {
     } catch (error) {
       this.fail(slot, error instanceof Error ? error.message : String(error))
     }
+  }
+
+  #boundBypassed(added: Slot): void {
+    this.#bypassed.add(added)
+    if (this.#bypassed.size <= BYPASSED_MAX) return
+    for (const slot of [...this.#bypassed].slice(0, BYPASSED_LOOKS)) this.#closeBypassed(slot)
+  }
+
+  /** Its next open asks anew whether there is room. */
+  #closeBypassed(slot: Slot): void {
+    this.#bypassed.delete(slot)
+    if (slot.state !== 'bypassed') return
+    if (this.evict(slot, false) === 'evicted') slot.state = 'absent'
+    else this.#bypassed.add(slot)
   }
 
   fail(slot: Slot, message: string): void {
@@ -271,7 +300,9 @@ export class FuseFront implements Front {
     this.#mount.fail(id, 'EIO')
     if (!this.#past.delete(slot)) return
     // The next open tries again, or finds the source as long as somebody reads it there.
-    if (this.#mount.evict(id, false) === 'busy') slot.state = 'bypassed'
+    if (this.#mount.evict(id, false) === 'evicted') return
+    slot.state = 'bypassed'
+    this.#bypassed.add(slot)
   }
 
   evict(slot: Slot, isForced: boolean): 'evicted' | 'busy' {
@@ -311,10 +342,6 @@ export class FuseFront implements Front {
       residents.capacityBytes,
       Math.min(residents.usedBytes, residents.capacityBytes),
     )
-    for (const slot of this.#options.cache().slots()) {
-      if (slot.state !== 'bypassed') continue
-      if (residents.usedBytes + slot.cost > residents.capacityBytes) continue
-      if (this.evict(slot, false) === 'evicted') slot.state = 'absent'
-    }
+    for (const slot of [...this.#bypassed]) if (residents.fits(slot)) this.#closeBypassed(slot)
   }
 }

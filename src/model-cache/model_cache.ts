@@ -288,7 +288,7 @@ export class ModelCache {
   /** A new file of the store; null when there is no room for it. */
   #begin(slot: Slot): StoreFile | null {
     const { residents, store, log } = this.#options
-    if (!residents.reserve(slot, this.#modelName(slot.model))) return null
+    if (!residents.reserve(slot, this.modelNameOf(slot))) return null
     try {
       return beginFile(store, slot, () => this.#noteLost(slot))
     } catch (error) {
@@ -345,7 +345,7 @@ export class ModelCache {
     this.#lookAtPages(slot)
     residents.settle({
       slot,
-      model: this.#modelName(slot.model),
+      model: this.modelNameOf(slot),
       evict: () => this.#dispose(slot, false, 'room'),
     })
     this.#front.publish(slot)
@@ -382,7 +382,7 @@ export class ModelCache {
   }
 
   /** One name for the models of all sources. */
-  #modelName(model: string): string {
+  modelNameOf({ model }: Slot): string {
     return `${this.sourceId}\0${model}`
   }
 

@@ -15,12 +15,18 @@
  *   - The capacity is hard: what does not fit is read past the cache, and bytes that only readers
  *     of a retired version still hold count (`drainingBytes`, asked of the file system).
  *
- * Costs: a scan over all residents for each eviction; some 10 µs for a thousand files.
+ * Costs: a scan over all residents for each eviction; some 10 µs for a thousand files. A refusal
+ * costs the same and brings nothing, so it holds for REFUSED_MS for the same model's files that
+ * are no smaller, or until somebody leaves: of a folder of 10,000 files whose last 3,500 do not
+ * fit, each of these would else look at all the others at every open.
  */
 import type { Slot } from './slot.ts'
 
 /** Milliseconds for which files of one model count as parts of one load. */
 export const LOAD_MS = 60_000
+
+/** Milliseconds for which a file that did not fit stands for the others of its model. */
+export const REFUSED_MS = 1_000
 
 export const EVICTION_REASONS = ['room', 'changed', 'gone', 'dropped'] as const
 export type EvictionReason = (typeof EVICTION_REASONS)[number]
@@ -51,6 +57,8 @@ export class Residents {
   readonly #residents = new Map<Slot, Resident>()
   /** Slots that are being filled: they have room, but cannot be evicted. */
   readonly #reserved = new Map<Slot, number>()
+  /** The smallest file of each model that found no room, and when. */
+  readonly #refused = new Map<string, { readonly cost: number; readonly atMs: number }>()
   #bytes = 0
   #capacityBytes: number
 
@@ -80,6 +88,7 @@ export class Residents {
   /** Lowers or raises the capacity; what is over it goes as far as it may. */
   setCapacity(bytes: number): void {
     this.#capacityBytes = bytes
+    this.#refused.clear()
     for (const victim of this.#victims(null)) {
       if (this.usedBytes <= bytes) return
       this.#evict(victim)
@@ -89,11 +98,24 @@ export class Residents {
   /** Makes room for a file that will be filled; false when there is none to be had. */
   reserve(slot: Slot, model: string): boolean {
     if (slot.cost > this.#capacityBytes) return false
-    if (!this.#fits(slot.cost)) this.#makeRoom(slot.cost, model)
-    if (!this.#fits(slot.cost)) return false
+    if (!this.fits(slot)) {
+      if (this.isRefused(slot, model)) return false
+      this.#makeRoom(slot, model)
+    }
+    if (!this.fits(slot)) {
+      this.#refused.set(model, { cost: slot.cost, atMs: this.#options.now() })
+      return false
+    }
     this.#reserved.set(slot, slot.cost)
     this.#bytes += slot.cost
     return true
+  }
+
+  /** Whether it would be refused for what was just found out. */
+  isRefused(slot: Slot, model: string): boolean {
+    const refused = this.#refused.get(model)
+    if (refused === undefined || slot.cost < refused.cost) return false
+    return this.#options.now() - refused.atMs < REFUSED_MS
   }
 
   /** Its bytes are in the store already, from before a restart; false: they are too many. */
@@ -104,20 +126,21 @@ export class Residents {
     return true
   }
 
-  #fits(bytes: number): boolean {
+  /** Whether there is room as it is. */
+  fits(slot: Slot): boolean {
     const { filesMax = Number.POSITIVE_INFINITY } = this.#options
     const hasPlace = this.#residents.size + this.#reserved.size < filesMax
-    return hasPlace && this.usedBytes + bytes <= this.#capacityBytes
+    return hasPlace && this.usedBytes + slot.cost <= this.#capacityBytes
   }
 
-  #makeRoom(bytes: number, model: string): void {
+  #makeRoom(slot: Slot, model: string): void {
     const victims = this.#victims(model)
     const free = this.#capacityBytes - this.usedBytes
-    const gain = victims.reduce((sum, { slot }) => sum + slot.cost, 0)
+    const gain = victims.reduce((sum, victim) => sum + victim.slot.cost, 0)
     // Evicting some and then not fitting after all would cost hits and bring nothing.
-    if (free + gain < bytes) return
+    if (free + gain < slot.cost) return
     for (const victim of victims) {
-      if (this.#fits(bytes)) return
+      if (this.fits(slot)) return
       this.#evict(victim)
     }
   }
@@ -152,5 +175,6 @@ export class Residents {
     const wasCounted = this.#reserved.delete(slot) || this.#residents.has(slot)
     this.#residents.delete(slot)
     if (wasCounted) this.#bytes -= slot.cost
+    this.#refused.clear()
   }
 }

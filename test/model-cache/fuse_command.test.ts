@@ -121,6 +121,17 @@ describe.runIf(canMount)('a mount', () => {
     }
   })
 
+  test('more small files than descriptors: all are read', { timeout: 60_000 }, async () => {
+    for (let i = 0; i < 2000; i++) place.write(`m/${i}`, `file ${i}`)
+    const limit = ['sh', '-c', 'ulimit -n 1500; exec "$@"', 'sh']
+    await place.startAs(limit, 'mount', source, fast, '--capacity', '100MiB')
+    for (let pass = 0; pass < 2; pass += 1) await program('diff', '-r', source, fast)
+    const { files } = (await place.asked()).caches[0]!
+    const resident = files.filter(({ state }) => state === 'resident').length
+    expect(resident).toBeGreaterThan(100)
+    expect(resident).toBeLessThan(500)
+  })
+
   test('a changed file: new opens see the new bytes, open and mapped ones the old', async () => {
     const [before, after] = [randomBytes(5 * MIB), randomBytes(6 * MIB)]
     place.write('m/a', before)

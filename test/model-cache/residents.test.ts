@@ -1,6 +1,6 @@
 /** Who goes when somebody else wants room. */
 import { expect, test } from 'vitest'
-import { Residents } from '../../src/model-cache/residents.ts'
+import { REFUSED_MS, Residents } from '../../src/model-cache/residents.ts'
 import { Slot } from '../../src/model-cache/slot.ts'
 
 const PAGE = 4096
@@ -137,4 +137,38 @@ test('a process has descriptors for so many files: the least used makes place', 
   }
   expect(['a/1', 'b/1', 'c/1'].map(path => load(slotOf(path)))).toEqual([true, true, true])
   expect([evicted, residents.count]).toEqual([['a/1'], 2])
+})
+
+test('files that find no room do not look at all the others each time', () => {
+  let looks = 0
+  let nowMs = 0
+  const residents = new Residents({
+    capacityBytes: 10 * PAGE,
+    now: () => nowMs,
+    refresh: () => {
+      looks += 1
+    },
+  })
+  const load = (path: string, pages: number): boolean => {
+    const slot = slotOf(path, pages)
+    const hasRoom = residents.reserve(slot, 'm')
+    if (hasRoom) residents.settle({ slot, model: 'm', evict: () => 'evicted' })
+    return hasRoom
+  }
+  expect(load('m/first', 8)).toBe(true)
+  for (let i = 0; i < 1000; i++) expect(load(`m/${i}`, 3)).toBe(false)
+  expect(looks).toBe(1)
+  expect(load('m/small', 2)).toBe(true)
+  nowMs += REFUSED_MS
+  expect(load('m/late', 3)).toBe(false)
+  expect(looks).toBe(2)
+})
+
+test('somebody who leaves makes room at once for who was refused', () => {
+  const bench = new Bench(2)
+  const [a, b] = [slotOf('m/a', 2), slotOf('m/b', 1)]
+  bench.load(a)
+  expect(bench.load(b)).toBe(false)
+  bench.residents.release(a)
+  expect(bench.load(b)).toBe(true)
 })
