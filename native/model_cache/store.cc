@@ -38,26 +38,51 @@ int set_immutable(int file, bool is_wanted) {
   return ioctl(file, FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
 }
 
-// Kilobytes that smaps counts as shared memory mapped by huge entries, of the mapping at `start`.
-std::int64_t huge_kilobytes_at(const void* start) {
-  std::FILE* smaps = std::fopen("/proc/self/smaps", "re");
-  if (smaps == nullptr) return -errno;
-  char line[512];
-  bool is_there = false;
-  std::int64_t found = -ENODATA;
-  const auto wanted = reinterpret_cast<unsigned long>(start);
-  while (found < 0 && std::fgets(line, sizeof line, smaps) != nullptr) {
-    unsigned long from = 0;
-    unsigned long to = 0;
-    if (std::sscanf(line, "%lx-%lx ", &from, &to) == 2) {
-      if (is_there) break;
-      is_there = from == wanted;
-    } else if (is_there && std::strncmp(line, "ShmemPmdMapped:", 15) == 0) {
-      long long kilobytes = 0;
-      if (std::sscanf(line + 15, "%lld", &kilobytes) == 1) found = kilobytes;
+// PAGEMAP_SCAN of linux/fs.h, which older headers lack: what the page tables say of a range.
+struct PageScan {
+  std::uint64_t size;
+  std::uint64_t flags;
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t walk_end;
+  std::uint64_t regions;
+  std::uint64_t regions_count;
+  std::uint64_t pages_max;
+  std::uint64_t inverted;
+  std::uint64_t all_of;
+  std::uint64_t any_of;
+  std::uint64_t returned;
+};
+struct PageRegion {
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t categories;
+};
+constexpr unsigned long SCAN_PAGES = _IOWR('f', 16, PageScan);
+constexpr std::uint64_t IS_HUGE = 1 << 6;
+constexpr std::size_t REGIONS_A_CALL = 64;
+
+// Bytes of a mapped range under huge entries. Neighbours come as one region.
+std::int64_t huge_bytes_of(std::uint64_t start, std::uint64_t end) {
+  const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (pagemap < 0) return -errno;
+  PageRegion regions[REGIONS_A_CALL];
+  PageScan scan{};
+  scan.size = sizeof scan;
+  scan.end = end;
+  scan.regions = reinterpret_cast<std::uint64_t>(regions);
+  scan.regions_count = REGIONS_A_CALL;
+  scan.all_of = scan.returned = IS_HUGE;
+  std::int64_t found = 0;
+  for (std::uint64_t at = start; at < end && found >= 0; at = scan.walk_end) {
+    scan.start = at;
+    const int count = ioctl(pagemap, SCAN_PAGES, &scan);
+    if (count < 0) found = -errno;
+    for (int i = 0; i < count; i++) {
+      found += static_cast<std::int64_t>(regions[i].end - regions[i].start);
     }
   }
-  (void)std::fclose(smaps);
+  close(pagemap);
   return found;
 }
 
@@ -143,8 +168,7 @@ std::int64_t store_huge_bytes(int file) {
   if (found == 0) {
     const auto* bytes = static_cast<const volatile std::uint8_t*>(mapped);
     for (std::uint64_t at = 0; at < length; at += HUGE_PAGE_BYTES) (void)bytes[at];
-    found = huge_kilobytes_at(mapped);
-    if (found > 0) found *= 1024;
+    found = huge_bytes_of(aligned, aligned + length);
   }
   (void)munmap(range, reserved);
   return found;

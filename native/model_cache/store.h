@@ -15,7 +15,9 @@
 //
 // Whether huge pages were to be had is not said by anybody: the kernel takes small ones silently
 // when memory is fragmented. So a whole file is mapped once, touched at one byte in 2 MiB, and
-// smaps says how much of it was mapped by huge entries: some milliseconds for a file of any size.
+// PAGEMAP_SCAN (Linux 6.7; ENOTTY before) says how much of it was mapped by huge entries: some
+// 50 us for 160 MiB. smaps says the same of any kernel, but walks the whole heap first, and the
+// 5 ms that this took for each file were a tenth of the time to load a model from a peer.
 #pragma once
 
 #include <cstdint>

@@ -120,7 +120,7 @@ export function isStoreFileIdle(file: number): boolean {
   return checked(native().storeIsIdle(file), 'probing a store file') === 1
 }
 
-/** Bytes of a store file that lie in huge pages; asking takes some milliseconds. */
+/** Bytes of a store file that lie in huge pages; throws ENOTTY before Linux 6.7. */
 export function hugeBytesOf(file: number): number {
   checkDescriptor(file, 'file')
   return checked(native().storeHugeBytes(file), 'looking for huge pages')
