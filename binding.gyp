@@ -79,6 +79,8 @@
             "native/model_cache/binding_mount.cc",
             "native/model_cache/binding_transfer.cc",
             "native/model_cache/chunk_copy.cc",
+            "native/model_cache/chunk_hash.cc",
+            "native/model_cache/chunk_hash_avx2.cc",
             "native/model_cache/events.cc",
             "native/model_cache/hand_over.cc",
             "native/model_cache/peer_auth.cc",

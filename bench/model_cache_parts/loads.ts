@@ -25,7 +25,7 @@ import { read, Site, seconds, type ThrottledSource } from './site.ts'
  * Times its size of which memory is touched before a model is loaded: what was given back is not
  * what is handed out next, and pages that nobody touched cost more than the load.
  */
-const TOUCHES = 2
+const TOUCHES = 3
 
 /** Copies that prove the source's rate. */
 const PROOFS = 3

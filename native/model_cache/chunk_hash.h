@@ -1,12 +1,12 @@
 // xxh3-128 of a chunk in canonical (big-endian) bytes, as it travels on the wire and in
 // sidecars: hex of the bytes is what xxhsum prints.
+//
+// The addon is built for the oldest processor of its architecture. Where the one it runs on has
+// AVX2 the hash is done with that: 24 GB/s of a core become 40 (EPYC, bytes in the cache).
 #pragma once
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace warmpath::model_cache {
 
@@ -15,11 +15,7 @@ namespace warmpath::model_cache {
 inline constexpr std::uint32_t CHUNK_BYTES_MAX = 4 << 20;
 inline constexpr std::uint32_t HASH_BYTES = 16;
 
-inline void hash_chunk(const void* data, std::size_t length, std::uint8_t* out) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, length));
-  static_assert(sizeof canonical == HASH_BYTES);
-  std::memcpy(out, &canonical, HASH_BYTES);
-}
+// `out` takes HASH_BYTES.
+void hash_chunk(const void* data, std::size_t length, std::uint8_t* out);
 
 }  // namespace warmpath::model_cache

@@ -1,10 +1,12 @@
 // The swap of the tree: which file id and which node each entry gets.
 #include <sys/stat.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <cerrno>
 
 #include "check.h"
-#include "model_cache/chunk_hash.h"
 #include "model_cache/session.h"
 
 namespace warmpath::model_cache {
