@@ -17,25 +17,17 @@ import {
 } from 'node:fs'
 import { open, readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { exitOf, tracked } from './children.ts'
+import { useMountStage } from './mount_stage.ts'
 import { canMount } from './privileges.ts'
-import { type Folders, makeFolders, Served, tidyUp } from './served.ts'
+import type { Served } from './served.ts'
 
 const MEGABYTE = 2 ** 20
 const MODES = ['passthrough', 'copy'] as const
 
-let folders: Folders
-let served: Served | null = null
-
-beforeEach(() => {
-  folders = makeFolders()
-})
-
-afterEach(async () => {
-  await tidyUp(folders, served)
-  served = null
-})
+const stage = useMountStage()
+const { put, onMount } = stage
 
 function bytesOf(length: number, seed: number): Buffer {
   const bytes = Buffer.allocUnsafe(length)
@@ -43,24 +35,13 @@ function bytesOf(length: number, seed: number): Buffer {
   return bytes
 }
 
-function put(name: string, bytes: Uint8Array | string): void {
-  const file = path.join(folders.source, name)
-  mkdirSync(path.dirname(file), { recursive: true })
-  writeFileSync(file, bytes)
-}
-
-const onMount = (name: string): string => path.join(folders.mount, name)
-
 /** A check is good for its millisecond: what changed within it is seen by the next look. */
 async function shows(name: string, text: string): Promise<void> {
   await vi.waitFor(async () => expect(await readFile(onMount(name), 'utf8')).toBe(text))
 }
 
 describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
-  const start = async (...words: string[]): Promise<Served> => {
-    served = await Served.start(folders, [`mode=${mode}`, ...words])
-    return served
-  }
+  const start = (...words: string[]): Promise<Served> => stage.start([`mode=${mode}`, ...words])
 
   test('files read as at the source, by reads and by standard tools', async () => {
     const big = bytesOf(9 * MEGABYTE + 123, 1)
@@ -72,19 +53,20 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
     expect((await readFile(onMount('big.safetensors'))).equals(big)).toBe(true)
     expect(await readFile(onMount('empty'), 'utf8')).toBe('')
     expect(await readFile(onMount('sub/deep/ä b\'c"\n.json'), 'utf8')).toBe('{}')
-    execFileSync('diff', ['-r', folders.source, folders.mount])
-    execFileSync('cp', ['-r', folders.mount, path.join(folders.root, 'copied')])
-    execFileSync('diff', ['-r', folders.source, path.join(folders.root, 'copied')])
+    execFileSync('diff', ['-r', stage.folders.source, stage.folders.mount])
+    execFileSync('cp', ['-r', stage.folders.mount, path.join(stage.folders.root, 'copied')])
+    execFileSync('diff', ['-r', stage.folders.source, path.join(stage.folders.root, 'copied')])
   })
 
   test('sizes, modes and times are those of the source, without the right to write', async () => {
     put('a', 'x'.repeat(5000))
-    utimesSync(path.join(folders.source, 'a'), 1_700_000_000.25, 1_600_000_000.5)
+    const atSource = path.join(stage.folders.source, 'a')
+    utimesSync(atSource, 1_700_000_000.25, 1_600_000_000.5)
     await start()
-    const [there, here] = [await stat(path.join(folders.source, 'a')), await stat(onMount('a'))]
+    const [there, here] = [await stat(atSource), await stat(onMount('a'))]
     expect([here.size, here.mtimeMs]).toEqual([there.size, there.mtimeMs])
     expect(here.mode).toBe(there.mode & ~0o222)
-    expect(statfsSync(folders.mount).blocks * 4096).toBe(2 ** 30)
+    expect(statfsSync(stage.folders.mount).blocks * 4096).toBe(2 ** 30)
     await expect(stat(onMount('none'))).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
@@ -139,7 +121,7 @@ except OSError as error: print(errno.errorcode[error.errno])`
   test('an absent file waits for its hydration, and others are served meanwhile', async () => {
     put('cold', 'cold')
     put('other/name', 'x')
-    const gate = path.join(folders.root, 'gate')
+    const gate = path.join(stage.folders.root, 'gate')
     const server = await start(`gate=${gate}`)
     const reading = readFile(onMount('cold'), 'utf8')
     await vi.waitFor(async () => expect((await server.askJson('counts')).held).toBe(1))
@@ -151,20 +133,20 @@ except OSError as error: print(errno.errorcode[error.errno])`
 
   test('an application that is killed while its open is held dies at once', async () => {
     put('cold', 'cold')
-    const server = await start(`gate=${path.join(folders.root, 'gate')}`)
+    const server = await start(`gate=${path.join(stage.folders.root, 'gate')}`)
     const reader = tracked(spawn('cat', [onMount('cold')], { stdio: 'ignore' }))
     const other = readFile(onMount('cold'), 'utf8')
     await vi.waitFor(async () => expect((await server.askJson('counts')).held).toBe(2))
     reader.kill('SIGKILL')
     expect(await exitOf(reader)).toBe('SIGKILL')
     expect((await server.askJson('counts')).held).toBe(1)
-    writeFileSync(path.join(folders.root, 'gate'), '')
+    writeFileSync(path.join(stage.folders.root, 'gate'), '')
     expect(await other).toBe('cold')
   })
 
   test('an error of the source is one of the open, and the next open tries again', async () => {
     put('cold', 'cold')
-    const gate = path.join(folders.root, 'gate')
+    const gate = path.join(stage.folders.root, 'gate')
     const server = await start(`gate=${gate}`)
     const refused = { code: 'EIO' }
     const failing = expect(readFile(onMount('cold'))).rejects.toMatchObject(refused)
@@ -190,15 +172,15 @@ except OSError as error: print(errno.errorcode[error.errno])`
   test('added files appear, and deleted ones go, at the next look-up', async () => {
     put('a', 'a')
     await start('revalidate=0')
-    expect(await readdir(folders.mount)).toEqual(['a'])
+    expect(await readdir(stage.folders.mount)).toEqual(['a'])
     put('b', 'b')
     await shows('b', 'b')
     const before = await open(onMount('a'))
-    unlinkSync(path.join(folders.source, 'a'))
+    unlinkSync(path.join(stage.folders.source, 'a'))
     await vi.waitFor(() => expect(() => statSync(onMount('a'))).toThrow('ENOENT'))
     expect(await before.readFile('utf8')).toBe('a')
     await before.close()
-    expect(await readdir(folders.mount)).toEqual(['b'])
+    expect(await readdir(stage.folders.mount)).toEqual(['b'])
   })
 
   test('a file is evicted only when nobody has it open', async () => {
@@ -242,7 +224,7 @@ except OSError as error: print(errno.errorcode[error.errno])`
 describe.skipIf(!canMount)('in passthrough mode', () => {
   test('reads of a resident file send no request to the daemon', async () => {
     put('a', bytesOf(8 * MEGABYTE, 7))
-    served = await Served.start(folders)
+    const served = await stage.start()
     const file = await open(onMount('a'))
     const before = Number((await served.askJson('counts')).requests)
     for (let i = 0; i < 50; i++) await file.read(Buffer.alloc(4096), 0, 4096, i * 99_991)

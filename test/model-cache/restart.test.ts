@@ -14,32 +14,19 @@ import {
 import { open, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import readline from 'node:readline'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { exitOf, tracked } from './children.ts'
 import { storeOf } from './killing.ts'
+import { useMountStage } from './mount_stage.ts'
 import { canMount } from './privileges.ts'
-import { type Folders, makeFolders, mountsAt, Served, SUPERVISOR, tidyUp } from './served.ts'
+import { mountsAt, Served, SUPERVISOR } from './served.ts'
 
 const MEGABYTE = 2 ** 20
 const MODES = ['passthrough', 'copy'] as const
 
-let folders: Folders
-let served: Served | null = null
+const stage = useMountStage()
+const { put, onMount } = stage
 
-beforeEach(() => {
-  folders = makeFolders()
-})
-
-afterEach(async () => {
-  await tidyUp(folders, served)
-  served = null
-})
-
-function put(name: string, bytes: Uint8Array | string): void {
-  writeFileSync(path.join(folders.source, name), bytes)
-}
-
-const onMount = (name: string): string => path.join(folders.mount, name)
 const pattern = Buffer.alloc(4 * MEGABYTE, 'weights of generation one; ')
 
 /** A process that maps the file, closes it, and prints its checksum for each line it is sent. */
@@ -79,10 +66,7 @@ function checksumOf(file: string): number {
 }
 
 describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
-  const start = async (...words: string[]): Promise<Served> => {
-    served = await Served.start(folders, [`mode=${mode}`, ...words])
-    return served
-  }
+  const start = (...words: string[]): Promise<Served> => stage.start([`mode=${mode}`, ...words])
 
   test('a daemon killed under a reader is invisible to it, and new opens go on', async () => {
     put('a', pattern)
@@ -103,7 +87,7 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
 
   test('an open that was held when the daemon was killed succeeds, only later', async () => {
     put('cold', pattern)
-    const gate = path.join(folders.root, 'gate')
+    const gate = path.join(stage.folders.root, 'gate')
     const server = await start(`gate=${gate}`)
     const reading = readFile(onMount('cold'))
     await vi.waitFor(async () => expect((await server.askJson('counts')).held).toBe(1))
@@ -117,7 +101,7 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
     put('a', pattern)
     const server = await start()
     const mapper = new Mapper(onMount('a'))
-    const truth = checksumOf(path.join(folders.source, 'a'))
+    const truth = checksumOf(path.join(stage.folders.source, 'a'))
     expect(await mapper.checksum()).toBe(truth)
     const { ino } = await stat(onMount('a'))
     for (let life = 1; life <= 3; life++) {
@@ -149,7 +133,7 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
     'a READ that a killed daemon had taken is answered later',
     async () => {
       put('a', pattern)
-      const gate = path.join(folders.root, 'gate')
+      const gate = path.join(stage.folders.root, 'gate')
       writeFileSync(gate, '')
       const server = await start(`gate=${gate}`)
       const reader = await open(onMount('a'))
@@ -177,7 +161,7 @@ describe.skipIf(!canMount).each(MODES)('in %s mode', mode => {
 
   test.runIf(mode === 'copy')('a bypassed file that was open goes on to be read', async () => {
     put('a', pattern)
-    const gate = path.join(folders.root, 'gate')
+    const gate = path.join(stage.folders.root, 'gate')
     const server = await start(`gate=${gate}`)
     const opening = open(onMount('a'), constants.O_RDONLY | constants.O_DIRECT)
     const isHeld = (): Promise<void> =>
@@ -240,7 +224,7 @@ function isAlive(pid: number): boolean {
 describe.skipIf(!canMount)('a supervisor', () => {
   test('killed with its daemon leaves a dead mount that the next start clears', async () => {
     put('a', pattern)
-    const first = await Served.start(folders)
+    const first = await Served.start(stage.folders)
     const mapper = new Mapper(onMount('a'))
     const truth = await mapper.checksum()
     const reader = openSync(onMount('a'), 'r')
@@ -248,9 +232,9 @@ describe.skipIf(!canMount)('a supervisor', () => {
     first.supervisor.kill('SIGKILL')
     await exitOf(first.supervisor)
     await vi.waitFor(() => expect(isAlive(daemon)).toBe(false))
-    expect(mountsAt(folders.mount)).toHaveLength(1)
-    served = await Served.start(folders)
-    expect(mountsAt(folders.mount)).toHaveLength(1)
+    expect(mountsAt(stage.folders.mount)).toHaveLength(1)
+    await stage.start()
+    expect(mountsAt(stage.folders.mount)).toHaveLength(1)
     expect(checksumOf(onMount('a'))).toBe(truth)
     expect(await mapper.checksum()).toBe(truth)
     const into = Buffer.alloc(7)
@@ -262,13 +246,13 @@ describe.skipIf(!canMount)('a supervisor', () => {
 
   test('unmounts under open files and mappings, whose readers go on', async () => {
     put('a', pattern)
-    const server = await Served.start(folders)
+    const server = await Served.start(stage.folders)
     const mapper = new Mapper(onMount('a'))
     const truth = await mapper.checksum()
     const reader = openSync(onMount('a'), 'r')
     expect(await server.stop()).toBe(0)
     expect(server.output).toContain('its readers go on')
-    expect(mountsAt(folders.mount)).toEqual([])
+    expect(mountsAt(stage.folders.mount)).toEqual([])
     expect(await mapper.checksum()).toBe(truth)
     const into = Buffer.alloc(7)
     readSync(reader, into, 0, 7, MEGABYTE * 2)
@@ -278,20 +262,21 @@ describe.skipIf(!canMount)('a supervisor', () => {
   })
 
   test('refuses a mount point that is no empty directory or is served already', async () => {
-    writeFileSync(path.join(folders.root, 'file'), '')
-    mkdirSync(path.join(folders.root, 'full/inner'), { recursive: true })
-    expect(tries(path.join(folders.root, 'none'))).toContain('No such file or directory')
-    expect(tries(path.join(folders.root, 'none/none'))).toContain('no such mount point')
-    expect(tries(path.join(folders.root, 'file'))).toContain('is not a directory')
-    expect(tries(path.join(folders.root, 'full'))).toContain('is not empty')
+    writeFileSync(path.join(stage.folders.root, 'file'), '')
+    mkdirSync(path.join(stage.folders.root, 'full/inner'), { recursive: true })
+    expect(tries(path.join(stage.folders.root, 'none'))).toContain('No such file or directory')
+    expect(tries(path.join(stage.folders.root, 'none/none'))).toContain('no such mount point')
+    expect(tries(path.join(stage.folders.root, 'file'))).toContain('is not a directory')
+    expect(tries(path.join(stage.folders.root, 'full'))).toContain('is not empty')
     expect(tries('/proc')).toContain('is a mount point already (proc)')
-    served = await Served.start(folders)
-    expect(tries(folders.mount)).toContain('is served by another warmpath mount')
-    expect(mountsAt(folders.mount)).toHaveLength(1)
+    await stage.start()
+    expect(tries(stage.folders.mount)).toContain('is served by another warmpath mount')
+    expect(mountsAt(stage.folders.mount)).toHaveLength(1)
   })
 
   test('ends with the status of a daemon that was never ready', async () => {
-    const words = ['--mount', folders.mount, '--store-bytes', '1000000', '--', 'sh', '-c', 'exit 7']
+    const { mount } = stage.folders
+    const words = ['--mount', mount, '--store-bytes', '1000000', '--', 'sh', '-c', 'exit 7']
     const child = spawn(SUPERVISOR, words, { stdio: 'ignore' })
     expect(await exitOf(child)).toBe(7)
     const gone = spawn(SUPERVISOR, [...words.slice(0, 5), 'no-such-program'], { stdio: 'ignore' })
@@ -299,13 +284,14 @@ describe.skipIf(!canMount)('a supervisor', () => {
   })
 
   test('says what is wrong with its command line', () => {
-    for (const words of [[], ['--mount', folders.mount], ['--mount', folders.mount, '--', 'x']]) {
+    const { mount } = stage.folders
+    for (const words of [[], ['--mount', mount], ['--mount', mount, '--', 'x']]) {
       expect(() => execFileSync(SUPERVISOR, words, { stdio: 'pipe' })).toThrow('usage:')
     }
   })
 
   test('says that /dev/fuse is missing, and how to do without', () => {
-    const words = ['--mount', folders.mount, '--store-bytes', '1000000', '--', 'true']
+    const words = ['--mount', stage.folders.mount, '--store-bytes', '1000000', '--', 'true']
     const script = `mount -t tmpfs none /dev && exec "$@"`
     const command = ['-m', 'sh', '-c', script, 'sh', SUPERVISOR, ...words]
     expect(() => execFileSync('unshare', command, { stdio: 'pipe' })).toThrow('--mode tmpfs')
@@ -313,7 +299,7 @@ describe.skipIf(!canMount)('a supervisor', () => {
 
   test('in a user namespace serves by copying, and says why', async () => {
     put('a', pattern)
-    served = await Served.start(folders, [], ['unshare', '-Urm'])
+    const served = await stage.start([], ['unshare', '-Urm'])
     const facts = await served.askJson('facts')
     expect(facts.mode).toBe('copy')
     expect(facts.reason).toContain('EPERM')
