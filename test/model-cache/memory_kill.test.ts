@@ -4,20 +4,18 @@
  * bytes throughout. First with a counter that the test writes itself, then with a real shortage.
  */
 import { spawn } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { CHUNK_BYTES } from '../../src/model-cache/digest.ts'
-import { type GatedPeer, gatedPeer } from './gated_peer.ts'
+import { useHalfLoading } from './half_loading.ts'
 import { freeze, isThere, storeOf } from './killing.ts'
 import { memoryGroup } from './memory_group.ts'
 import { canMount } from './privileges.ts'
 import { SUPERVISOR } from './served.ts'
-import { mapped, program, type Started, until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { digestOf } from './sha256.ts'
+import { mapped, type Started, until } from './workplace.ts'
 
 const MIB = 2 ** 20
 const STORE_BYTES = 2 ** 30
@@ -26,43 +24,18 @@ const HALF = 'n/half'
 const CHUNKS = 20
 const LOADED = 3
 
-let place: Workplace
-let peer: GatedPeer | null = null
-
-beforeEach(() => {
-  place = new Workplace()
-})
-afterEach(async () => {
-  await place.close()
-  await peer?.close()
-  peer = null
-})
+const loading = useHalfLoading()
 
 const whole = randomBytes(64 * MIB)
 const half = randomBytes(CHUNKS * CHUNK_BYTES)
 
-function digestOf(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
-
-async function digest(name: string): Promise<string> {
-  return (await program('sha256sum', path.join(place.fast, name))).split(' ')[0]!
-}
-
 /** One file is resident, another is half loaded with a reader inside its open. */
-async function started(start: (words: string[]) => Promise<unknown>) {
-  place.write('m/whole', whole)
-  place.write(HALF, half)
-  peer = await gatedPeer(place.source, HALF, half)
-  peer.gate = LOADED
-  await start(['--capacity', '400MiB', '--peers', peer.address])
-  expect(await digest('m/whole')).toBe(digestOf(whole))
-  const reading = digest(HALF)
-  await until(async () => {
-    const { bytes_by_tier: tiers } = (await place.asked()).caches[0]!
-    return tiers['peer'] === LOADED * CHUNK_BYTES
+function started(start: (words: string[]) => Promise<unknown>) {
+  loading.place.write('m/whole', whole)
+  return loading.load(HALF, half, LOADED, async flags => {
+    await start(['--capacity', '400MiB', ...flags])
+    expect(await loading.digest('m/whole')).toBe(digestOf(whole))
   })
-  return { reading, pid: (await place.asked()).daemon_pid }
 }
 
 describe.runIf(canMount)('a supervisor that is told of kills for want of memory', () => {
@@ -70,6 +43,7 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
   let kills = 0
 
   const start = (words: string[]) => {
+    const { place } = loading
     events = path.join(place.folder, 'events')
     kills = 0
     writeFileSync(events, 'low 7\noom_kill 0\n')
@@ -81,7 +55,7 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
 
   const kill = async (pid: number): Promise<void> => {
     await freeze(pid)
-    peer!.cut()
+    loading.peer!.cut()
     kills += 1
     writeFileSync(events, `low 7\noom_kill ${kills}\n`)
     process.kill(pid, 'SIGKILL')
@@ -91,18 +65,18 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
   test('removes the half loaded file and lowers the capacity', async () => {
     const { reading, pid } = await started(start)
     await kill(pid)
-    peer!.gate = CHUNKS
+    loading.peer!.gate = CHUNKS
     expect(await reading).toBe(digestOf(half))
     // From the first chunk on: nothing of it was left.
-    expect(peer!.given.toSorted((a, b) => a - b).slice(0, LOADED)).toEqual([0, 1, 2])
-    const { restarts, caches } = await place.asked()
+    expect(loading.peer!.given.toSorted((a, b) => a - b).slice(0, LOADED)).toEqual([0, 1, 2])
+    const { restarts, caches } = await loading.place.asked()
     const { capacity_bytes: capacity, used_bytes: used } = caches[0]!
     const held = whole.length + half.length
     expect(restarts).toBe(1)
     expect(capacity).toBeGreaterThanOrEqual((held / 4) * 3)
     expect(capacity).toBeLessThan(((held + 8 * MIB) / 4) * 3)
     expect(used).toBeLessThanOrEqual(capacity)
-    expect(await digest('m/whole')).toBe(digestOf(whole))
+    expect(await loading.digest('m/whole')).toBe(digestOf(whole))
   })
 
   test('removes everything when it happens again at once, but from those who read it', async () => {
@@ -111,24 +85,24 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
       server = await start(words)
     })
     const errors = (): string => server!.errors()
-    const digestMapped = await mapped(path.join(place.fast, 'm/whole'))
+    const digestMapped = await mapped(path.join(loading.place.fast, 'm/whole'))
     await kill(pid)
     // The next daemon is there, and loads; it has taken over the file that was whole.
     await until(async () => {
-      const now = await place.asked().catch(() => null)
+      const now = await loading.place.asked().catch(() => null)
       return now !== null && now.restarts === 1 && now.caches[0]!.used_bytes > 0
     })
-    const { daemon_pid: second } = await place.asked()
+    const { daemon_pid: second } = await loading.place.asked()
     const store = storeOf(second)
     await freeze(second)
     expect(readdirSync(store).some(name => /^[0-9a-f]{32}\.[\d.]+$/.test(name))).toBe(true)
     await kill(second)
-    peer!.gate = CHUNKS
+    loading.peer!.gate = CHUNKS
     await until(() => /: \d+ half loaded files removed.*: \d+ files removed/s.test(errors()))
     expect(await reading).toBe(digestOf(half))
-    expect(await digest('m/whole')).toBe(digestOf(whole))
+    expect(await loading.digest('m/whole')).toBe(digestOf(whole))
     expect(await digestMapped()).toBe(digestOf(whole))
-    const { restarts, caches } = await place.asked()
+    const { restarts, caches } = await loading.place.asked()
     expect(restarts).toBe(2)
     expect(caches[0]!.used_bytes).toBeLessThanOrEqual(caches[0]!.capacity_bytes)
   })
@@ -137,9 +111,9 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
     const { reading, pid } = await started(start)
     process.kill(pid, 'SIGKILL')
     await until(() => !isThere(pid))
-    peer!.gate = CHUNKS
+    loading.peer!.gate = CHUNKS
     expect(await reading).toBe(digestOf(half))
-    const { caches } = await place.asked()
+    const { caches } = await loading.place.asked()
     expect(caches[0]!.capacity_bytes).toBe(400 * MIB)
   })
 })
@@ -170,13 +144,13 @@ describe.runIf(canMount && isAsked)('a foreign process that takes the memory of 
     onTestFinished(() => group.remove())
     const { wrapper, counter } = group
     const start = (words: string[]) =>
-      place.startProgram(
+      loading.place.startProgram(
         ...wrapper,
         process.execPath,
         'dist/cli.js',
         'mount',
-        place.source,
-        place.fast,
+        loading.place.source,
+        loading.place.fast,
         ...words,
       )
     const { reading, pid } = await started(start)
@@ -195,13 +169,13 @@ describe.runIf(canMount && isAsked)('a foreign process that takes the memory of 
     await until(() => said.includes('killed') || hog.exitCode !== null || hog.signalCode !== null)
     expect([hog.exitCode, hog.signalCode]).toEqual([null, null])
     await until(() => !isThere(pid))
-    peer!.gate = CHUNKS
+    loading.peer!.gate = CHUNKS
     expect(await reading).toBe(digestOf(half))
     for (let pass = 0; pass < 2; pass += 1) {
-      expect(await digest('m/whole')).toBe(digestOf(whole))
-      expect(await digest(HALF)).toBe(digestOf(half))
+      expect(await loading.digest('m/whole')).toBe(digestOf(whole))
+      expect(await loading.digest(HALF)).toBe(digestOf(half))
     }
-    const { restarts, caches } = await place.asked()
+    const { restarts, caches } = await loading.place.asked()
     expect([restarts, group.oomKills()]).toEqual([1, 1])
     expect(caches[0]!.capacity_bytes).toBeLessThan(whole.length + half.length)
     hog.stdin.end()

@@ -3,63 +3,35 @@
  * chunks that are what their sidecar says, and no wrong byte is ever shown.
  */
 import { execFileSync } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { statSync, utimesSync } from 'node:fs'
 import path from 'node:path'
-import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { CHUNK_BYTES } from '../../src/model-cache/digest.ts'
 import { javascriptMover } from '../../src/model-cache/mover.ts'
-import { type GatedPeer, gatedPeer } from './gated_peer.ts'
+import { useHalfLoading } from './half_loading.ts'
 import { flipBit, freeze, isThere, storeFile } from './killing.ts'
 import { bytesOf, cacheOf, freePorts, Site } from './members.ts'
 import { canMount } from './privileges.ts'
-import { program, until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { digestOf } from './sha256.ts'
+import { until } from './workplace.ts'
 
 const NAME = 'm/a'
 const CHUNKS = 10
 /** Chunks that are there when the daemon is killed. */
 const LOADED = 6
 
-let place: Workplace
-let peer: GatedPeer | null = null
-
-beforeEach(() => {
-  place = new Workplace()
-})
-afterEach(async () => {
-  await place.close()
-  await peer?.close()
-  peer = null
-})
+const loading = useHalfLoading()
 
 /** The last chunk is not a full one. */
 const bytes = randomBytes(CHUNKS * CHUNK_BYTES - 4097)
 
-function digestOf(data: Buffer): string {
-  return createHash('sha256').update(data).digest('hex')
-}
-
-async function digest(): Promise<string> {
-  const out = await program('sha256sum', path.join(place.fast, NAME))
-  return out.split(' ')[0]!
-}
-
 /** A reader is inside an open, LOADED chunks are there, and no more come. */
-async function halfLoaded(): Promise<{ reading: Promise<string>; pid: number }> {
-  place.write(NAME, bytes)
-  peer = await gatedPeer(place.source, NAME, bytes)
-  peer.gate = LOADED
-  const words = ['--capacity', '1GiB', '--peers', peer.address]
-  await place.start('mount', place.source, place.fast, ...words)
-  const reading = digest()
-  await until(async () => {
-    const { bytes_by_tier: tiers } = (await place.asked()).caches[0]!
-    return tiers['peer'] === LOADED * CHUNK_BYTES
-  })
-  return { reading, pid: (await place.asked()).daemon_pid }
+function halfLoaded() {
+  const { place } = loading
+  return loading.load(NAME, bytes, LOADED, flags =>
+    place.start('mount', place.source, place.fast, '--capacity', '1GiB', ...flags),
+  )
 }
 
 /** Kills a daemon; the next one is given chunks below the gate. The test gets at its store before. */
@@ -70,14 +42,14 @@ async function kill(
 ): Promise<void> {
   await freeze(pid)
   tamper(pid)
-  peer?.cut()
+  loading.peer?.cut()
   process.kill(pid, 'SIGKILL')
   await until(() => !isThere(pid))
-  if (peer !== null) peer.gate = gate
+  if (loading.peer !== null) loading.peer.gate = gate
 }
 
 function givenSorted(): number[] {
-  return peer!.given.toSorted((a, b) => a - b)
+  return loading.peer!.given.toSorted((a, b) => a - b)
 }
 
 const REST = Array.from({ length: CHUNKS - LOADED }, (_, at) => LOADED + at)
@@ -88,21 +60,22 @@ describe.runIf(canMount)('a daemon that is killed while it loads a file', () => 
     await kill(pid)
     expect(await reading).toBe(digestOf(bytes))
     expect(givenSorted()).toEqual(REST)
-    const { restarts, caches } = await place.asked()
+    const { restarts, caches } = await loading.place.asked()
     expect(restarts).toBe(1)
     expect(caches[0]!.files[0]).toMatchObject({ path: NAME, state: 'resident' })
     expect(caches[0]!.used_bytes).toBe(Math.ceil(bytes.length / 4096) * 4096)
-    expect((await place.run('cache', 'drop', path.join(place.fast, NAME))).stdout).toContain('1')
-    await until(async () => (await place.asked()).caches[0]!.used_bytes === 0)
+    const file = path.join(loading.place.fast, NAME)
+    expect((await loading.place.run('cache', 'drop', file)).stdout).toContain('1')
+    await until(async () => (await loading.place.asked()).caches[0]!.used_bytes === 0)
   })
 
   test('twice goes on twice', async () => {
     const { reading, pid } = await halfLoaded()
     await kill(pid, LOADED + 2)
-    await until(() => peer!.given.length === 2)
+    await until(() => loading.peer!.given.length === 2)
     let second = 0
     await until(async () => {
-      const { daemon_pid: now, caches } = await place.asked()
+      const { daemon_pid: now, caches } = await loading.place.asked()
       second = now
       return caches[0]!.bytes_by_tier['peer'] === 2 * CHUNK_BYTES
     })
@@ -141,14 +114,14 @@ describe.runIf(canMount)('a daemon that is killed while it loads a file', () => 
     const { reading, pid } = await halfLoaded()
     const other = randomBytes(bytes.length)
     await kill(pid, CHUNKS, () => {
-      place.write(NAME, other)
+      loading.place.write(NAME, other)
       // Within one second the peer could not tell the two apart by size and time.
-      const file = path.join(place.source, NAME)
+      const file = path.join(loading.place.source, NAME)
       utimesSync(file, statSync(file).atime, new Date(statSync(file).mtimeMs + 10_000))
     })
     expect(await reading).toBe(digestOf(other))
-    expect(peer!.given).toEqual([])
-    const { files, used_bytes: used } = (await place.asked()).caches[0]!
+    expect(loading.peer!.given).toEqual([])
+    const { files, used_bytes: used } = (await loading.place.asked()).caches[0]!
     expect(files[0]).toMatchObject({ state: 'resident' })
     expect(used).toBe(Math.ceil(other.length / 4096) * 4096)
   })
@@ -167,15 +140,16 @@ function damageSealed(file: string): void {
 
 describe.runIf(canMount)('a whole file that is damaged while no daemon lives', () => {
   test('is loaded again, and never shown', async () => {
+    const { place } = loading
     place.write(NAME, bytes)
     const words = ['--capacity', '1GiB', '--preload', '/']
     const { errors } = await place.start('mount', place.source, place.fast, ...words)
-    expect(await digest()).toBe(digestOf(bytes))
-    const { daemon_pid: pid } = await place.asked()
+    expect(await loading.digest(NAME)).toBe(digestOf(bytes))
+    const { daemon_pid: pid } = await loading.place.asked()
     await kill(pid, 0, of => damageSealed(storeFile(of, '')))
-    expect(await digest()).toBe(digestOf(bytes))
+    expect(await loading.digest(NAME)).toBe(digestOf(bytes))
     expect(errors()).toContain('bytes in the store are damaged')
-    const { bytes_by_tier: tiers } = (await place.asked()).caches[0]!
+    const { bytes_by_tier: tiers } = (await loading.place.asked()).caches[0]!
     expect(tiers['source']).toBe(bytes.length)
   })
 })
@@ -190,9 +164,9 @@ describe.runIf(canMount)('a daemon that is killed while it sends a file', () => 
     site.write('n/small', small)
     const [port = 0] = await freePorts(1)
     const words = ['--capacity', '1GiB', '--preload', '/', '--listen', `127.0.0.1:${port}`]
-    await place.start('mount', site.root, place.fast, ...words)
-    await until(async () => (await place.asked()).caches[0]!.ready)
-    const { daemon_pid: pid } = await place.asked()
+    await loading.place.start('mount', site.root, loading.place.fast, ...words)
+    await until(async () => (await loading.place.asked()).caches[0]!.ready)
+    const { daemon_pid: pid } = await loading.place.asked()
     const mover = javascriptMover()
     let writes = 0
     // The third chunk is here, more are on the way: then the sender dies.
