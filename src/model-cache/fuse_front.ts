@@ -342,6 +342,7 @@ export class FuseFront implements Front {
       residents.capacityBytes,
       Math.min(residents.usedBytes, residents.capacityBytes),
     )
-    for (const slot of [...this.#bypassed]) if (residents.fits(slot)) this.#closeBypassed(slot)
+    const fitting = [...this.#bypassed].filter(slot => residents.fits(slot))
+    for (const slot of fitting) this.#closeBypassed(slot)
   }
 }
