@@ -1,11 +1,11 @@
 /**
  * Sends the events of a lane as WebSocket messages, a quantum at a time.
  *
- *     piece (whole SSE events) ──eventFrames──► OUT_BYTES of payloads ──► ws.send, once an event
+ *     piece (whole SSE events) ──eventFrames──► payloads at 0, 512, 1024 … ──► ws.send, once an event
  *
  * One scratch buffer serves all sockets of a thread: uWebSockets.js has copied a payload when
- * `send` returns. A payload at the scratch's start, which is every token that comes alone, is sent
- * through a view that was made once for its length, so that a token allocates nothing.
+ * `send` returns. A payload is sent through a view of the scratch that is kept: tokens have few
+ * lengths and lie at few places, so that nearly none of them allocates anything.
  */
 import type { WebSocket } from 'uWebSockets.js'
 import type { FrameForm } from '../native/event_frames.ts'
@@ -21,19 +21,20 @@ import {
   FRAME_SPAN_WORDS,
 } from '../native/event_frames.ts'
 
-/** Payload bytes of one quantum, below the 16 KiB that uWebSockets.js gathers in a cork. */
-const OUT_BYTES = 15_360
+/** Room for one quantum: 64 tokens at their places, about what uWebSockets.js gathers in a cork. */
+const OUT_BYTES = 32_768
 /** Events of one quantum. */
 const SPANS = 256
-/** Views are kept for payloads up to this long (bytes); longer ones get one of their own. */
-const VIEW_BYTES_MAX = 2048
+/** Views are kept for payloads of one place (bytes); longer ones get one of their own. */
+const VIEW_BYTES_MAX = 512
 
 /** `send` found more queued than `maxBackpressure`: the message is lost. */
 const DROPPED = 2
 
 const scratch = new Uint8Array(OUT_BYTES)
 const facts = new Uint32Array(FRAME_FACT_WORDS + SPANS * FRAME_SPAN_WORDS)
-const views: Uint8Array[] = []
+/** By the offset of their end; of its full length from the start, so that it stays an array. */
+const views = Array.from({ length: OUT_BYTES + 1 }, (): Uint8Array | null => null)
 const decoder = new TextDecoder()
 
 /** How the messages of a lane look; made once a lane. */
@@ -126,10 +127,10 @@ export function sendQuantum<T>(
 }
 
 function view(out: Uint8Array, start: number, stop: number): Uint8Array {
-  if (start > 0 || stop > VIEW_BYTES_MAX || out !== scratch) return out.subarray(start, stop)
+  if (stop - start > VIEW_BYTES_MAX || out !== scratch) return out.subarray(start, stop)
   const known = views[stop]
-  if (known !== undefined) return known
-  const made = scratch.subarray(0, stop)
+  if (known?.byteOffset === start) return known
+  const made = scratch.subarray(start, stop)
   views[stop] = made
   return made
 }
