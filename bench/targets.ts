@@ -5,7 +5,7 @@
  *     baseline             bench/baseline, one write a token
  *     baseline_null        a second process of the same: what differs between equals is noise
  *     baseline_coalesced   bench/baseline --coalesce, one write a read
- *     baseline_logged      bench/baseline --log: what the response log costs by itself
+ *     baseline_logged      the same with --log: what the response log costs by itself
  *     haproxy              where it is installed: the floor
  *     warmpath             dist/cli.js serve, one thread, KV events on, log lines to a file
  *
@@ -39,7 +39,7 @@ const NODES = 2
 
 const BASELINE_FLAGS: Partial<Record<TargetName, readonly string[]>> = {
   baseline_coalesced: ['--coalesce'],
-  baseline_logged: ['--log'],
+  baseline_logged: ['--coalesce', '--log'],
 }
 
 export interface Target {

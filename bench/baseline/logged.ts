@@ -9,6 +9,7 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Dispatcher } from 'undici'
+import { ReadGatherer } from '../../src/nodes/read_gatherer.ts'
 import type { LogEnd, LogReader } from '../../src/responses/log_reader.ts'
 import { ResponseLog } from '../../src/responses/response_log.ts'
 
@@ -23,6 +24,7 @@ export class LoggedHandler implements Dispatcher.DispatchHandler, LogReader {
   readonly #inner: Dispatcher.DispatchHandler
   #controller: Dispatcher.DispatchController | null = null
   #log: ResponseLog | null = null
+  readonly #gatherer = new ReadGatherer(piece => this.#log?.append(piece))
 
   constructor(inner: Dispatcher.DispatchHandler) {
     this.#inner = inner
@@ -56,7 +58,7 @@ export class LoggedHandler implements Dispatcher.DispatchHandler, LogReader {
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#log?.append(chunk)
+    this.#gatherer.push(chunk)
   }
 
   onResponseEnd(): void {
@@ -84,6 +86,7 @@ export class LoggedHandler implements Dispatcher.DispatchHandler, LogReader {
   }
 
   #close(end: LogEnd): void {
+    this.#gatherer.flush()
     const log = this.#log
     this.#log = null
     log?.end(end)

@@ -5,8 +5,10 @@
  *          └──────────┴─────────┴──► broken         until `abandon` makes the attempt mute
  *
  * A retry makes a new attempt, so a late callback of the old one can never reach the new state.
+ * Data is told once for each read of the node's socket, whatever number of chunks that held.
  */
 import type { Dispatcher } from 'undici'
+import { ReadGatherer } from '../nodes/read_gatherer.ts'
 import { classifySocketError } from '../nodes/socket_errors.ts'
 import type { Placement } from '../routing/router.ts'
 
@@ -28,6 +30,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   #listener: AttemptListener | null
   #controller: Dispatcher.DispatchController | null = null
   #isAborted = false
+  readonly #gatherer = new ReadGatherer(piece => this.#listener?.onData(this, piece))
   hasHead = false
 
   constructor(placement: Placement, listener: AttemptListener) {
@@ -71,14 +74,16 @@ export class Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#listener?.onData(this, chunk)
+    this.#gatherer.push(chunk)
   }
 
   onResponseEnd(): void {
+    this.#gatherer.flush()
     this.#listener?.onDone(this)
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
+    this.#gatherer.flush()
     this.#listener?.onBroken(this, classifySocketError(error))
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Sends the events of a lane as WebSocket messages, a quantum at a time.
  *
- *     piece (whole SSE events) ──eventFrames──► payloads at 0, 512, 1024 … ──► ws.send, once an event
+ *     piece (whole SSE events) ──eventFrames──► payloads at 0, 512, … ──► ws.send, once an event
  *
  * One scratch buffer serves all sockets of a thread: uWebSockets.js has copied a payload when
  * `send` returns. A payload is sent through a view of the scratch that is kept: tokens have few
