@@ -13,8 +13,8 @@ namespace {
 constexpr std::size_t MSGPACK_HEAD_BYTES = 10;
 constexpr std::size_t DONE_SIZE = 6;
 // Payloads begin at multiples of this, so that equally long tokens of many calls lie at the same
-// offsets; the same number as in src/front/frame_sender.ts.
-constexpr std::size_t PLACE_BYTES = 512;
+// offsets.
+constexpr std::size_t PLACE_BYTES = 256;
 
 struct Line {
   std::size_t from;

@@ -10,11 +10,11 @@
 // caller made once. Several data lines of one event are joined with LF, as the event stream
 // specification says. An event without data makes no frame, but has a number like every other.
 //
-// Payloads begin at multiples of 512 bytes: the caller keeps views of its buffer, and tokens of a
+// Payloads begin at multiples of 256 bytes: the caller keeps views of its buffer, and tokens of a
 // stream have few lengths, so that it finds one for nearly every payload.
 //
 // Example: "data: {}\n\ndata: [DONE]\n\n", no prefix, from number 5: spans [0, 2, OBJECT] and
-// [512, 518, DONE], consumed 23, next number 7.
+// [256, 262, DONE], consumed 23, next number 7.
 //
 // A payload that does not fit ends the call in front of its event: the caller sends what there is
 // and calls again; when nothing fitted, `needed` says how much room that event wants. Costs: two

@@ -1,7 +1,7 @@
 /**
  * Sends the events of a lane as WebSocket messages, a quantum at a time.
  *
- *     piece (whole SSE events) ──eventFrames──► payloads at 0, 512, … ──► ws.send, once an event
+ *     piece (whole SSE events) ──eventFrames──► payloads at 0, 256, … ──► ws.send, once an event
  *
  * One scratch buffer serves all sockets of a thread: uWebSockets.js has copied a payload when
  * `send` returns. A payload is sent through a view of the scratch that is kept: tokens have few
@@ -21,11 +21,11 @@ import {
   FRAME_SPAN_WORDS,
 } from '../native/event_frames.ts'
 
-/** Room for one quantum: 64 tokens at their places, about what uWebSockets.js gathers in a cork. */
-const OUT_BYTES = 32_768
+/** Payload bytes of one quantum, below the 16 KiB that uWebSockets.js gathers in a cork. */
+const OUT_BYTES = 15_360
 /** Events of one quantum. */
 const SPANS = 256
-/** Views are kept for payloads of one place (bytes); longer ones get one of their own. */
+/** Views are kept for payloads up to this long (bytes); longer ones get one of their own. */
 const VIEW_BYTES_MAX = 512
 
 /** `send` found more queued than `maxBackpressure`: the message is lost. */

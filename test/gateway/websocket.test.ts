@@ -128,6 +128,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
 
   test('a lane runs one response after the other, lanes run side by side', async () => {
     const client = await openSocket(stage.gateway.url + RESPONSES)
+    client.ask(create('long', { stream_id: 'long', max_output_tokens: 4000 }))
     for (const lane of ['a', 'b']) {
       client.ask(create('one', { stream_id: lane, max_output_tokens: 40 }))
       client.ask(create('two', { stream_id: lane, max_output_tokens: 40 }))
@@ -140,11 +141,9 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       const whole = Array.from({ length: half }, (_, i) => i)
       expect(numbers).toEqual([...whole, ...whole])
     }
-    // Side by side: before the first end, every lane had sent something.
-    const early = client.messages.slice(0, client.messages.findIndex(isLast))
-    expect(new Set(early.map(message => message['stream_id'] ?? null))).toEqual(
-      new Set([null, 'a', 'b']),
-    )
+    // Side by side: the long one runs on while the others begin and end.
+    expect(client.lane('long').length).toBeGreaterThan(0)
+    expect(client.lane('long').some(isLast)).toBe(false)
     client.ws.terminate()
   })
 
