@@ -1,15 +1,15 @@
 /**
  * Writes of one turn of the event loop, gathered.
  *
- *     socket read ──► chunk, chunk ──► marks its stream ─┐
- *     socket read ──► chunk ─────────► marks its stream ─┴─► behind the reads: one cork a stream
+ *     socket read ──► piece ──► marks its stream ─┐
+ *     socket read ──► piece ──► marks its stream ─┴─► behind the reads: one cork a stream
  *
- * Two things are saved. A node's read often holds several HTTP chunks, which leave in one send.
+ * Two things are saved. A turn often reads a node's socket several times, which leaves in one send.
  * And a send to a socket whose reader sleeps wakes it, which costs more than the rest of the send:
  * sends in a row find the reader's processor awake. On two cores in a closed loop that was a fifth
  * of a short request's processor time, in a noisy run; with other loads it may be nothing.
  *
- * A chunk waits for the reads of its own turn, never for a timer; and for at most
+ * A piece waits for the reads of its own turn, never for a timer; and for at most
  * `WRITES_GATHERED_MAX` other streams, so that a turn with hundreds of tokens does not hold back
  * its first. The turn's first whole body waits for nothing: there is no more to come for it.
  */

@@ -28,10 +28,6 @@ import { ownMessage, sendQuantum } from './frame_sender.ts'
 
 /** Bytes of events that wait in a lane for the socket; beyond it the log keeps the rest. */
 export const LANE_BYTES_MAX = 262_144
-/** Bytes of small pieces that are framed by one call: about what a quantum sends. */
-const GATHERED_BYTES = 16_384
-/** Where they are put together, for all lanes of the thread: what is not sent is copied out. */
-const gatherRoom = new Uint8Array(GATHERED_BYTES)
 
 /** Bytes of one event, or of a reply that is no stream: held until they are whole. */
 export const EVENT_BYTES_MAX = 16 * 2 ** 20
@@ -201,11 +197,9 @@ export class Lane implements Asker {
   sendOne(ws: Socket): Sent {
     const piece = this.#pieces[0]
     if (piece !== undefined) {
-      const gathered = this.#gather()
-      const sent = sendQuantum(ws, this.shape, gathered ?? piece, this.#progress)
+      const sent = sendQuantum(ws, this.shape, piece, this.#progress)
       if (sent === 'dropped') return sent
-      if (gathered !== null) this.#settle(gathered)
-      else if (this.#progress.at >= piece.length) {
+      if (this.#progress.at >= piece.length) {
         this.#pieces.shift()
         this.#pendingBytes -= piece.length
         this.#progress.at = 0
@@ -213,33 +207,6 @@ export class Lane implements Asker {
     }
     if (this.#pieces.length === 0) this.#drained()
     return 'sent'
-  }
-
-  /**
-   * Takes the first pieces out and puts them together; null where one has to go by itself. A node
-   * sends each token as a chunk of its own, so a read of its socket brings hundreds of pieces.
-   */
-  #gather(): Uint8Array | null {
-    if (this.#pieces.length < 2 || this.#progress.at > 0) return null
-    let bytes = 0
-    let count = 0
-    for (const piece of this.#pieces) {
-      if (bytes + piece.length > GATHERED_BYTES) break
-      gatherRoom.set(piece, bytes)
-      bytes += piece.length
-      count++
-    }
-    if (count < 2) return null
-    this.#pieces.splice(0, count)
-    return gatherRoom.subarray(0, bytes)
-  }
-
-  /** What of the gathered bytes was not sent waits as a piece of its own. */
-  #settle(gathered: Uint8Array): void {
-    const { at } = this.#progress
-    this.#pendingBytes -= at
-    this.#progress.at = 0
-    if (at < gathered.length) this.#pieces.unshift(Buffer.from(gathered.subarray(at)))
   }
 
   #take(bytes: Uint8Array): void {
