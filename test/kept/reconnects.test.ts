@@ -7,13 +7,13 @@
  * `RECONNECT_SEED` repeats one. 10,000 runs take some minutes.
  */
 import type { ResponseStreamEvent } from 'openai/resources/responses/responses'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Gateway } from '../gateway/gateway.ts'
-import { healthy, startGateway, until } from '../gateway/gateway.ts'
+import { describe, expect, test } from 'vitest'
+import { until } from '../gateway/gateway.ts'
 import { modelEvents } from '../model/event_scanner.ts'
 import { type Part, readCut } from './cut_http.ts'
 import { checkEvents } from './event_rules.ts'
-import { CHAT_EVENTS, Numbers, responseEvents, ScriptedNode } from './scripted_node.ts'
+import { useScriptedGateway } from './scripted_gateway.ts'
+import { CHAT_EVENTS, Numbers, responseEvents } from './scripted_node.ts'
 
 const RUNS = Number(process.env['RECONNECT_RUNS'] ?? 300)
 const SEED = Number(process.env['RECONNECT_SEED'] ?? Date.now() % 1_000_000)
@@ -62,26 +62,14 @@ const APIS: readonly Api[] = [
 ]
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  const node = new ScriptedNode(SEED)
-  let gateway: Gateway
-
-  beforeAll(async () => {
-    await node.stand.listen()
-    gateway = await startGateway([node.stand.url], ['--threads', String(threads)])
-    await healthy(gateway, 1)
-  })
-
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    await node.stand.kill()
-  })
+  const stage = useScriptedGateway(threads, SEED)
 
   /** One client from its first byte to its last; returns how often it had to come back. */
   async function follow(api: Api, seed: number, firstCut: number): Promise<number> {
     const random = new Numbers(seed)
     const headers = { 'content-type': 'application/json', 'x-warmpath-resume': '1' }
     const asked = { method: 'POST', headers, body: api.body }
-    let part = await readCut(gateway.url + api.path, firstCut, asked)
+    let part = await readCut(stage.gateway.url + api.path, firstCut, asked)
     const id = String(part.headers['x-warmpath-response-id'])
     const events = api.events(id)
     const whole = api.shown(events)
@@ -100,7 +88,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       }
       // Now and then it reads to the end, so that the run has one.
       const cut = random.below(3) === 0 ? Infinity : random.below(whole.length)
-      part = await api.resume(gateway.url, id, seen, cut)
+      part = await api.resume(stage.gateway.url, id, seen, cut)
     }
   }
 
@@ -120,8 +108,11 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       }
       await Promise.all(Array.from({ length: CONCURRENCY }, client))
       expect(visits).toBeGreaterThan(RUNS / 2)
-      expect(node.aborted).toBe(0)
-      await until(() => gateway.exchanges().every(line => line.reason === 'complete'), 'the ends')
+      expect(stage.node.aborted).toBe(0)
+      await until(
+        () => stage.gateway.exchanges().every(line => line.reason === 'complete'),
+        'the ends',
+      )
     },
     LIMIT_MS,
   )

@@ -7,11 +7,11 @@
  * `RECONNECT_RUNS` (default 200) is the number of runs for each count of threads and each API;
  * `RECONNECT_SEED` repeats one. 10,000 runs take some minutes.
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Gateway } from '../gateway/gateway.ts'
-import { healthy, startGateway, until } from '../gateway/gateway.ts'
+import { describe, expect, test } from 'vitest'
+import { until } from '../gateway/gateway.ts'
 import { CHAT, FORMS, RESPONSES, ReturningClient } from './returning_client.ts'
-import { Numbers, ScriptedNode } from './scripted_node.ts'
+import { useScriptedGateway } from './scripted_gateway.ts'
+import { Numbers } from './scripted_node.ts'
 
 const RUNS = Number(process.env['RECONNECT_RUNS'] ?? 200)
 const SEED = Number(process.env['RECONNECT_SEED'] ?? Date.now() % 1_000_000)
@@ -24,26 +24,14 @@ const LANES = [[null], ['a'], [null, 'b', 'c']] as const
 const SHAPES = LANES.flatMap(lanes => FORMS.map(form => ({ lanes, form })))
 
 describe.each([1, 2])('with %i gateway threads', threads => {
-  const node = new ScriptedNode(SEED)
-  let gateway: Gateway
-
-  beforeAll(async () => {
-    await node.stand.listen()
-    gateway = await startGateway([node.stand.url], ['--threads', String(threads)])
-    await healthy(gateway, 1)
-  })
-
-  afterAll(async () => {
-    expect(await gateway.stop()).toBe(0)
-    await node.stand.kill()
-  })
+  const stage = useScriptedGateway(threads, SEED)
 
   /** One client from its first byte to its last; returns how often it had to come back. */
   async function follow(api: typeof CHAT, run: number, length: number[]): Promise<number> {
     const random = new Numbers(SEED + run)
     const shape = run % SHAPES.length
     const { lanes, form } = SHAPES[shape] ?? { lanes: LANES[0], form: FORMS[0] }
-    const client = new ReturningClient(gateway.url, api, lanes)
+    const client = new ReturningClient(stage.gateway.url, api, lanes)
     const bytes = length[shape] ?? 1
     // A step that is prime to the length goes through all positions.
     const first = (Math.floor(run / SHAPES.length) * 997) % bytes
@@ -66,7 +54,9 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       process.stdout.write(`${api.name}, ${threads} threads: ${RUNS} runs, seed ${SEED}\n`)
       const lengths: number[] = []
       for (const { lanes, form } of SHAPES) {
-        lengths.push(await new ReturningClient(gateway.url, api, lanes).overSocket(form, Infinity))
+        lengths.push(
+          await new ReturningClient(stage.gateway.url, api, lanes).overSocket(form, Infinity),
+        )
       }
       let next = 0
       let visits = 0
@@ -80,9 +70,12 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       }
       await Promise.all(Array.from({ length: CONCURRENCY }, client))
       expect(visits).toBeGreaterThan(RUNS / 2)
-      expect(node.aborted).toBe(0)
-      await until(() => gateway.exchanges().every(line => line.reason === 'complete'), 'the ends')
-      const readers = gateway.lines.filter(line => line.includes('"msg":"reader"'))
+      expect(stage.node.aborted).toBe(0)
+      await until(
+        () => stage.gateway.exchanges().every(line => line.reason === 'complete'),
+        'the ends',
+      )
+      const readers = stage.gateway.lines.filter(line => line.includes('"msg":"reader"'))
       const ran = new Set(readers.map(line => /"thread":"([\w-]+)"/.exec(line)?.[1]))
       expect(ran.size).toBe(threads)
     },
