@@ -61,6 +61,7 @@ function processSamples(facts: PageFacts): Sample[] {
     sample('buildInfo', 1, facts.version, process.version),
     sample('threads', facts.threadCount),
     sample('responseLogs', logs.logs),
+    sample('responseLogsIdle', logs.idleLogs),
     sample('responseLogBytes', logs.bytes),
     sample('residentBytes', memory.rss),
     sample('heapBytes', memory.heapUsed),

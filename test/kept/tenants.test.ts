@@ -4,7 +4,7 @@
  * given. And what is kept is bounded: per answer, per tenant and in time.
  */
 import { describe, expect, test } from 'vitest'
-import { until } from '../gateway/gateway.ts'
+import { metric, until } from '../gateway/gateway.ts'
 import { openSocket } from '../gateway/socket_client.ts'
 import { useStage } from '../gateway/stage.ts'
 
@@ -46,6 +46,13 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const id = reply.headers.get('x-warmpath-response-id') ?? ''
     return { status: reply.status, text: await reply.text(), id }
   }
+
+  const atRest = (): Promise<true> =>
+    until(async () => {
+      const counts = ['warmpath_response_logs', 'warmpath_response_logs_idle']
+      const [alive, idle] = await Promise.all(counts.map(one => metric(stage.gateway, one)))
+      return alive === idle
+    }, 'every log to be idle')
 
   const respond = (extra: object = {}): Promise<Answer> =>
     ask(0, 'POST', '/v1/responses', { model: 'sim', input: 'mine', ...extra })
@@ -113,7 +120,11 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('a tenant that keeps too many loses its own oldest', async () => {
     const other = await ask(1, 'POST', '/v1/responses', { model: 'sim', input: 'other' })
     const ids: string[] = []
-    for (let n = 0; n < 6; n++) ids.push((await respond({ input: `number ${n}` })).id)
+    for (let n = 0; n < 6; n++) {
+      ids.push((await respond({ input: `number ${n}` })).id)
+      // The oldest is the one longest idle, and a thread lets go of an answer after it sent it.
+      await atRest()
+    }
     const looks = ids.map(id => ask(0, 'GET', `/v1/responses/${id}`))
     const found = await Promise.all(looks)
     expect(found.map(one => one.status)).toEqual([404, 404, 200, 200, 200, 200])

@@ -324,7 +324,11 @@ export const GIVEN = {
     'model',
     'block_size',
   ),
-  responseLogs: given('response_logs', 'Response logs alive.'),
+  responseLogs: given('response_logs', 'Response logs alive, idle ones included.'),
+  responseLogsIdle: given(
+    'response_logs_idle',
+    'Logs of finished responses that nobody reads, kept for clients that come back.',
+  ),
   responseLogBytes: given('response_log_bytes', 'Bytes held by response logs.'),
   residentBytes: given('resident_memory_bytes', 'Resident memory of the process.'),
   heapBytes: given('heap_used_bytes', 'JavaScript heap in use on the main thread.'),
