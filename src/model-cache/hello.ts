@@ -1,17 +1,17 @@
 /**
  * The control requests between members: JSON over HTTP, a few a second.
  *
- *   POST /v1/hello   {id, port, dataPort, sources, holdings}  ──►  the same of the other side, and
- *                                                                  `members` when it is a registry
- *   404 {"error": …}    none of our sources is served there: the message names both ids
- *   GET  /v1/digests/{fileId}/{generation}                    ──►  16 bytes a chunk
+ *   POST /v1/hello   {id, port, dataPort, sources, sequence, holdings}
+ *     ──►  the same of the other side, and `members` when it is a registry
+ *     404  {"error": …}: none of our sources is served there, the message names both ids
+ *   GET  /v1/digests/{fileId}/{generation}  ──►  16 bytes a chunk
  *
  * Holdings: [[fileId, generation, null | base64 map of chunks], …].
  */
 import { Agent, request } from 'node:http'
 import { z } from 'zod'
 import { bodyDigest, sign } from './auth.ts'
-import type { Holding, PeerPlace } from './peer.ts'
+import type { Holding, PeerPlace, Statement } from './peer.ts'
 
 /** Bytes of a hello: 10,000 files of 100 bytes and the maps of those that are loading. */
 export const HELLO_BYTES_MAX = 16 * 1024 * 1024
@@ -26,6 +26,8 @@ export const helloSchema = z.object({
   port: z.number().int().min(1).max(65_535),
   dataPort: z.number().int().min(1).max(65_535),
   sources: z.array(z.string().max(4096)).max(1024),
+  // Members of an earlier version send none, and each of theirs is taken as it comes.
+  sequence: z.number().int().min(0).default(0),
   holdings: z.array(z.tuple([hex, hex, z.union([z.null(), z.string()])])),
   members: z.array(z.string().max(300)).max(1024).optional(),
 })
@@ -35,7 +37,7 @@ export type Hello = z.output<typeof helloSchema>
 export interface HelloReply {
   readonly kind: 'hello'
   readonly place: PeerPlace
-  readonly holdings: ReadonlyMap<string, Holding>
+  readonly said: Statement
   readonly members: readonly string[]
 }
 
@@ -53,13 +55,13 @@ export interface HelloClient {
   close(): void
 }
 
-export function holdingsOf(hello: Hello): Map<string, Holding> {
-  return new Map(
-    hello.holdings.map(([fileId, generation, chunks]) => [
-      fileId,
-      { generation, chunks: chunks === null ? null : Buffer.from(chunks, 'base64') },
-    ]),
-  )
+export function statementOf(hello: Hello): Statement {
+  const holdings = new Map<string, Holding>()
+  for (const [fileId, generation, map] of hello.holdings) {
+    const chunks = map === null ? null : Buffer.from(map, 'base64')
+    holdings.set(fileId, { generation, chunks })
+  }
+  return { sequence: hello.sequence, holdings }
 }
 
 export function helloHoldings(holdings: ReadonlyMap<string, Holding>): Hello['holdings'] {
@@ -167,7 +169,7 @@ export function helloClient(options: HelloClientOptions): HelloClient {
       return {
         kind: 'hello',
         place: { id: other.id, host: place.host, port: other.port, dataPort: other.dataPort },
-        holdings: holdingsOf(other),
+        said: statementOf(other),
         members: other.members ?? [],
       }
     } catch (error) {

@@ -14,7 +14,7 @@ import { residentFilesMax } from './descriptors.ts'
 import { type ChunkFetcher, javascriptFetcher } from './fetch.ts'
 import { isIndex } from './folder_front.ts'
 import type { Front } from './front.ts'
-import { type Hello, type HelloClient, helloClient, helloHoldings, holdingsOf } from './hello.ts'
+import { type Hello, type HelloClient, helloClient, helloHoldings, statementOf } from './hello.ts'
 import type { Hydration } from './hydration.ts'
 import { Hydrator } from './hydrator.ts'
 import { type HelloAnswer, Listener } from './listener.ts'
@@ -103,6 +103,8 @@ export class Member {
   readonly #scanErrors = new Map<ModelCache, string>()
   readonly #misfits = new Set<string>()
   #port = 0
+  /** Statements made; each has the next number. */
+  #statements = 0
   isReady = false
   /** Called after every look at a source. */
   onTree: () => void = () => {}
@@ -277,6 +279,7 @@ export class Member {
       port: this.#port,
       dataPort: this.#sender?.port ?? this.#port,
       sources: this.#sourceIds,
+      sequence: ++this.#statements,
       holdings: helloHoldings(this.#shelf.holdings()),
     }
   }
@@ -292,7 +295,7 @@ export class Member {
     }
     const place = { id: hello.id, host: from, port: hello.port, dataPort: hello.dataPort }
     if (this.registry === null) {
-      this.peers.heard(place, holdingsOf(hello))
+      this.peers.heard(place, statementOf(hello))
       return { kind: 'hello', hello: this.#hello() }
     }
     const members = this.registry.heard(place, hello.sources)

@@ -20,6 +20,16 @@ export interface Holding {
   readonly chunks: Uint8Array | null
 }
 
+/**
+ * What a member says of all its files. It sends them to us as questions and as answers, over
+ * different connections, so an older one may come after a newer one.
+ */
+export interface Statement {
+  /** Of two statements of one member the later has the higher number. */
+  readonly sequence: number
+  readonly holdings: ReadonlyMap<string, Holding>
+}
+
 export type PeerState = 'live' | 'down' | 'banned'
 
 export interface PeerPlace {
@@ -44,7 +54,7 @@ export class Peer {
   #restUntilMs = 0
   #isDown = false
   #bannedUntilMs = 0
-  #holdings: ReadonlyMap<string, Holding> = new Map()
+  #said: Statement = { sequence: 0, holdings: new Map() }
 
   constructor(place: PeerPlace, isWarmup: boolean, now: () => number) {
     this.id = place.id
@@ -88,17 +98,16 @@ export class Peer {
     this.#restUntilMs = this.#now() + ms
   }
 
-  takeHoldings(holdings: ReadonlyMap<string, Holding>): void {
-    this.#holdings = holdings
-  }
-
-  /** Adds what the peer announced to what is known. */
-  addHoldings(holdings: ReadonlyMap<string, Holding>): void {
-    this.#holdings = new Map([...this.#holdings, ...holdings])
+  /**
+   * Takes what the peer says. Were an older statement to overwrite a newer, a file that the peer
+   * has begun to load would count as unknown to it, and both would read the source.
+   */
+  hear(said: Statement): void {
+    if (said.sequence >= this.#said.sequence) this.#said = said
   }
 
   #holding(fileId: string, generation: string): Holding | null {
-    const holding = this.#holdings.get(fileId)
+    const holding = this.#said.holdings.get(fileId)
     return holding?.generation === generation ? holding : null
   }
 

@@ -19,7 +19,7 @@
 import type { Log } from '../observe/log.ts'
 import { formatAddress } from '../setting.ts'
 import { type HelloClient, type HelloReply, placeOf } from './hello.ts'
-import { type Holding, Peer, type PeerPlace } from './peer.ts'
+import { Peer, type PeerPlace, type Statement } from './peer.ts'
 
 /** Milliseconds between two hellos to one peer. */
 export const HELLO_MS = 2_000
@@ -116,10 +116,10 @@ export class Peers {
   }
 
   /** Somebody greeted us: greet back at the next round, and take what was said. */
-  heard(place: PeerPlace, holdings: ReadonlyMap<string, Holding>): void {
+  heard(place: PeerPlace, said: Statement): void {
     if (place.id === this.#options.selfId) return
     const contact = this.#contact(formatAddress(place), false, true)
-    this.#take(contact, place, holdings)
+    this.#take(contact, place, said)
   }
 
   /**
@@ -175,7 +175,7 @@ export class Peers {
       this.#contacts.delete(contact.address)
       return
     }
-    this.#take(contact, reply.place, reply.holdings)
+    this.#take(contact, reply.place, reply.said)
     if (!contact.isWarmup) return
     const named = new Set(reply.members)
     for (const address of named) this.#contact(address, false, true)
@@ -185,14 +185,14 @@ export class Peers {
     }
   }
 
-  #take(contact: Contact, place: PeerPlace, holdings: ReadonlyMap<string, Holding>): void {
+  #take(contact: Contact, place: PeerPlace, said: Statement): void {
     // A peer that was started anew has another id, and none of its past.
     if (contact.peer?.id !== place.id) {
       const host = placeOf(contact.address)?.host ?? place.host
       contact.peer = new Peer({ ...place, host }, contact.isWarmup, this.#options.now)
     }
     contact.peer.up()
-    contact.peer.takeHoldings(holdings)
+    contact.peer.hear(said)
     const peers = new Map<string, Peer>()
     for (const { peer } of this.#contacts.values()) {
       // The warm-up counts as such even when it is in the list of peers too.
