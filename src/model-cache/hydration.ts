@@ -66,6 +66,8 @@ export class Hydration {
   readonly #notYet = new Map<number, number>()
   /** Chunks below it are present or on the way. */
   #front = 0
+  /** Where looking for candidates goes on behind the front. */
+  #look = 0
 
   constructor(file: TreeFile, storeFd: number, urgency: Urgency, nowMs: number, map?: ChunkMap) {
     this.file = file
@@ -129,22 +131,33 @@ export class Hydration {
     return chunk < this.map.count && !this.map.has(chunk) && !this.#onTheWay.has(chunk)
   }
 
-  /** Chunks that may be taken now, most wanted first; one a route is enough for the caller. */
+  /**
+   * Chunks that may be taken now, most wanted first; one a route is enough for the caller. Whoever
+   * stops looking is led on from there the next time, behind the front: a long file whose lanes
+   * are full would else be looked through for every chunk that lands.
+   */
   *candidates(): Generator<number> {
     for (const chunk of this.#wanted) if (this.#isFree(chunk)) yield chunk
     while (this.#front < this.map.count && !this.#isFree(this.#front)) this.#front += 1
     let at = this.#front
+    let isAtFront = true
     while (at < this.map.count) {
       if (!this.#isFree(at)) {
         at += 1
         continue
       }
-      const extent = Math.floor(at / EXTENT_CHUNKS)
+      const next = (Math.floor(at / EXTENT_CHUNKS) + 1) * EXTENT_CHUNKS
+      if (!isAtFront) this.#look = next
       yield at
+      if (!this.#isFree(at)) {
+        at += 1
+        continue
+      }
       // Not taken: its lane is full, and so it is for the rest of the extent.
-      const skipped = this.#isFree(at)
-      at = skipped ? (extent + 1) * EXTENT_CHUNKS : at + 1
+      at = isAtFront ? Math.max(next, this.#look) : next
+      isAtFront = false
     }
+    this.#look = 0
   }
 
   take(chunk: number, isCold: boolean): void {

@@ -12,8 +12,8 @@
  * bytes that were written. A failure of the source is tried again with growing pauses until the
  * hydration has made no progress for `openMsMax`; a failure of a peer moves on at once.
  *
- * Costs: a pass over the hydrations for each chunk that lands, one candidate an extent; some
- * microseconds beside the millisecond that a chunk takes.
+ * Costs: a pass over the hydrations for each chunk that lands, LOOKS_MAX candidates of each; some
+ * microseconds beside the millisecond that a chunk takes, however long the files are.
  */
 import type { Log } from '../observe/log.ts'
 import type { FetchResult } from './fetch.ts'
@@ -30,6 +30,12 @@ const SOURCE_RETRY_MS_MAX = 5_000
 
 /** Pause of a peer's lane after it said that it is busy, in milliseconds. */
 const BUSY_REST_MS = 100
+
+/**
+ * Candidates of one file that are looked at in vain, each of another extent, before the next file
+ * has its turn: as many members hold different extents.
+ */
+const LOOKS_MAX = 16
 
 /** Wrong chunks from one peer after which it is banned: a flipped bit happens, a second is a liar. */
 const MISMATCHES_MAX = 2
@@ -110,13 +116,19 @@ export class Hydrator {
     for (const work of order) {
       if (work.hydration.isOver) continue
       if (this.#isStuck(work)) continue
-      for (const chunk of work.hydration.candidates()) {
-        const route = this.#routeFor(work, chunk)
-        if (this.#hasRoom(route)) void this.#move(work, chunk, route)
-      }
+      this.#fillLanes(work)
     }
     this.#isPumping = false
     this.#wakeLater()
+  }
+
+  #fillLanes(work: Work): void {
+    let looks = 0
+    for (const chunk of work.hydration.candidates()) {
+      const route = this.#routeFor(work, chunk)
+      if (this.#hasRoom(route)) void this.#move(work, chunk, route)
+      else if (++looks === LOOKS_MAX) return
+    }
   }
 
   /** Lanes that rest, and hydrations without progress, need a look without any event. */
