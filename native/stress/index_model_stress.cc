@@ -17,26 +17,20 @@
 
 #include "prefix_index/prefix_index.h"
 #include "stress/plain_index.h"
+#include "stress/stress.h"
 
 namespace {
 
 using stress::Hash;
 using stress::SLOTS;
 using warmpath::PrefixIndex;
+using warmpath::Random;
 
 constexpr uint32_t BLOCK = 1;
 constexpr uint32_t STEPS_A_WALK = 500;
 constexpr uint32_t WALKS_AN_INDEX = 4;
 // Operations between two walks over all invariants.
 constexpr uint32_t VERIFY_EACH = 8;
-
-struct Random {
-  uint64_t state;
-  uint32_t operator()(uint32_t n) {
-    state += 0x9e3779b97f4a7c15u;
-    return static_cast<uint32_t>((warmpath::scramble(state) >> 32) * n >> 32);
-  }
-};
 
 // How a walk is shaped.
 struct Shape {

@@ -26,6 +26,7 @@
 
 #include "check.h"
 #include "prefix_index/prefix_index.h"
+#include "stress/stress.h"
 
 namespace warmpath {
 
@@ -39,14 +40,6 @@ constexpr uint32_t JUNK_SLOT = SLOTS;
 constexpr uint32_t JUNK_RUNS = 400;
 // Short answers among a thousand lookups that are still called rare.
 constexpr uint64_t SHORT_PER_MILLE_MAX = 50;
-
-struct Random {
-  uint64_t state;
-  uint32_t operator()(uint32_t n) {
-    state += 0x9e3779b97f4a7c15u;
-    return static_cast<uint32_t>((scramble(state) >> 32) * n >> 32);
-  }
-};
 
 uint64_t fact(uint64_t version, uint64_t least, uint64_t most) {
   return version << 32 | least << 16 | most;

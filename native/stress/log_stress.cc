@@ -26,6 +26,7 @@
 #include "load_table/load_table.h"
 #include "mailbox/mailbox.h"
 #include "response_log/log_table.h"
+#include "stress/stress.h"
 
 namespace warmpath {
 
@@ -39,8 +40,6 @@ constexpr std::uint64_t LAG_BYTES_MAX = 20'000;
 // Bytes of one kept log.
 constexpr std::uint64_t KEPT_BYTES_MAX = 60'000;
 constexpr std::uint64_t BUDGET_BYTES = 600'000;
-// Seconds after which a wait counts as a lost wake, far beyond any scheduling delay.
-constexpr int WAIT_SECONDS_MAX = 20;
 constexpr std::uint32_t TENANT = 5;
 
 std::atomic<bool> is_over{false};
@@ -50,17 +49,6 @@ std::atomic<std::uint64_t> cuts{0};
 std::atomic<std::uint64_t> pauses{0};
 std::atomic<std::uint64_t> logs_opened{0};
 std::atomic<std::uint64_t> stops{0};
-
-struct Random {
-  std::uint64_t state;
-  std::uint32_t operator()(std::uint32_t below) {
-    state += 0x9e3779b97f4a7c15ull;
-    std::uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return static_cast<std::uint32_t>((z ^ (z >> 31)) % below);
-  }
-};
 
 // Lines of "data: ..." would do no more for the log than any letters with line feeds among them.
 std::uint8_t byte_at(std::uint32_t log, std::uint64_t position) {

@@ -1,35 +1,30 @@
 // What the stress programs of the model cache share: bytes that follow from a file and its size, so
-// that whoever reads can check without sharing anything; answers by number; the daemon's events.
+// that whoever reads can check without sharing anything; answers by number; the daemon's events;
+// how a program runs and ends.
 #pragma once
 
+#include <unistd.h>
+
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "check.h"
 #include "model_cache/events.h"
+#include "stress/stress.h"
 
 namespace warmpath::model_cache {
 
-// Seconds after which an answer counts as lost, far beyond any scheduling delay.
-inline constexpr int WAIT_SECONDS_MAX = 20;
 // Files there are, and bytes of the smallest: some pages, not a whole number of them.
 inline constexpr std::uint32_t FILES = 6;
 inline constexpr std::uint64_t BYTES_MIN = 30'000;
-
-struct Random {
-  std::uint64_t state;
-  std::uint32_t operator()(std::uint32_t below) {
-    state += 0x9e3779b97f4a7c15ull;
-    std::uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return static_cast<std::uint32_t>((z ^ (z >> 31)) % below);
-  }
-};
 
 inline std::uint8_t byte_at(std::uint32_t file, std::uint64_t size, std::uint64_t position) {
   return static_cast<std::uint8_t>((position * 31) ^ (position >> 8) ^ (size * 7) ^ file);
@@ -99,5 +94,22 @@ class EventTaker {
   std::condition_variable rang_;
   bool is_woken_ = false;
 };
+
+// Lets the threads run for so long, then waits until each has seen that it is over.
+inline void run_for(int seconds, std::atomic<bool>& is_over, std::vector<std::thread>& threads) {
+  std::this_thread::sleep_for(std::chrono::seconds(seconds));
+  is_over = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+// `program [seconds] [seed]`
+inline void run_program(int count, char** words, void (*run)(int, std::uint64_t)) {
+  const int seconds = count > 1 ? std::atoi(words[1]) : 2;
+  const std::uint64_t seed = count > 2 ? std::strtoull(words[2], nullptr, 10) : 1;
+  run(seconds, seed);
+  std::fflush(stdout);
+  // The daemon's threads go on to the last moment, so nothing may be destroyed under them.
+  _exit(0);
+}
 
 }  // namespace warmpath::model_cache

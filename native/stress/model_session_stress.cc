@@ -294,7 +294,7 @@ void shake_hands(int kernel, Session& session, int fuse, int store) {
                  static_cast<ssize_t>(sizeof(fuse::OutHeader) + sizeof(fuse::InitOut)));
 }
 
-int run(int seconds, std::uint64_t seed) {
+void run(int seconds, std::uint64_t seed) {
   int pair[2];
   WARMPATH_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
   std::string folder = (std::filesystem::temp_directory_path() / "warmpath-stress-XXXXXX").string();
@@ -313,15 +313,12 @@ int run(int seconds, std::uint64_t seed) {
   for (int i = 0; i < CLIENTS; i++) {
     threads.emplace_back([=] { run_client(*kernel, seed + 100 + static_cast<std::uint64_t>(i)); });
   }
-  std::this_thread::sleep_for(std::chrono::seconds(seconds));
-  is_over = true;
-  for (std::thread& thread : threads) thread.join();
+  run_for(seconds, is_over, threads);
   std::error_code ignored;
   (void)std::filesystem::remove_all(folder, ignored);
   std::printf("  opens %llu, bytes read %llu\n", static_cast<unsigned long long>(opens),
               static_cast<unsigned long long>(bytes_read));
   WARMPATH_CHECK(opens > 0 && bytes_read > 0);
-  return 0;
 }
 
 }  // namespace
@@ -329,10 +326,5 @@ int run(int seconds, std::uint64_t seed) {
 }  // namespace warmpath::model_cache
 
 int main(int count, char** words) {
-  const int seconds = count > 1 ? std::atoi(words[1]) : 2;
-  const std::uint64_t seed = count > 2 ? std::strtoull(words[2], nullptr, 10) : 1;
-  const int status = warmpath::model_cache::run(seconds, seed);
-  std::fflush(stdout);
-  // The session's threads go on to the last moment, so nothing may be destroyed under them.
-  _exit(status);
+  warmpath::model_cache::run_program(count, words, warmpath::model_cache::run);
 }

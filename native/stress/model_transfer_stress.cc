@@ -128,7 +128,7 @@ void run_asker(Peer& peer, Answers<Event>& fetched, std::uint32_t me, std::uint6
   close(into);
 }
 
-int run(int seconds, std::uint64_t seed) {
+void run(int seconds, std::uint64_t seed) {
   // Never destroyed: threads use them to the last moment.
   auto* sender = new Sender(SENDER, "");
   auto* fetched = new Answers<Event>;
@@ -142,14 +142,11 @@ int run(int seconds, std::uint64_t seed) {
   for (std::uint32_t i = 0; i < ASKERS; i++) {
     threads.emplace_back([=] { run_asker(*peer, *fetched, i + 1, seed + 200 + i); });
   }
-  std::this_thread::sleep_for(std::chrono::seconds(seconds));
-  is_over = true;
-  for (std::thread& thread : threads) thread.join();
+  run_for(seconds, is_over, threads);
   peer_close(*peer);
   std::printf("  chunks %llu, refusals %llu\n", static_cast<unsigned long long>(chunks),
               static_cast<unsigned long long>(refusals));
   WARMPATH_CHECK(chunks > 0 && refusals > 0);
-  return 0;
 }
 
 }  // namespace
@@ -157,10 +154,5 @@ int run(int seconds, std::uint64_t seed) {
 }  // namespace warmpath::model_cache
 
 int main(int count, char** words) {
-  const int seconds = count > 1 ? std::atoi(words[1]) : 2;
-  const std::uint64_t seed = count > 2 ? std::strtoull(words[2], nullptr, 10) : 1;
-  const int status = warmpath::model_cache::run(seconds, seed);
-  std::fflush(stdout);
-  // Threads go on to the last moment, so nothing may be destroyed under them.
-  _exit(status);
+  warmpath::model_cache::run_program(count, words, warmpath::model_cache::run);
 }

@@ -17,6 +17,7 @@
 #include "check.h"
 #include "overlay/overlay.h"
 #include "prefix_index/word.h"
+#include "stress/stress.h"
 
 namespace warmpath {
 
@@ -27,14 +28,6 @@ constexpr uint32_t LENGTH = 128;
 constexpr uint32_t SLOTS = 32;
 constexpr uint32_t THREADS = 2;
 constexpr uint64_t TTL_MS = 50;
-
-struct Random {
-  uint64_t state;
-  uint32_t operator()(uint32_t n) {
-    state += 0x9e3779b97f4a7c15u;
-    return static_cast<uint32_t>((scramble(state) >> 32) * n >> 32);
-  }
-};
 
 struct Shared {
   std::atomic<bool> is_over = false;

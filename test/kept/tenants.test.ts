@@ -47,12 +47,13 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     return { status: reply.status, text: await reply.text(), id }
   }
 
-  const atRest = (): Promise<true> =>
-    until(async () => {
-      const counts = ['warmpath_response_logs', 'warmpath_response_logs_idle']
+  async function atRest(): Promise<void> {
+    const counts = ['warmpath_response_logs', 'warmpath_response_logs_idle']
+    await until(async () => {
       const [alive, idle] = await Promise.all(counts.map(one => metric(stage.gateway, one)))
       return alive === idle
     }, 'every log to be idle')
+  }
 
   const respond = (extra: object = {}): Promise<Answer> =>
     ask(0, 'POST', '/v1/responses', { model: 'sim', input: 'mine', ...extra })

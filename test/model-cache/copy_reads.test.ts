@@ -3,24 +3,17 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import readline from 'node:readline'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { isThere } from './killing.ts'
+import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
-import { until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { until } from './workplace.ts'
 
 const MIB = 2 ** 20
 const THREADS = 4
 const LIVES = 3
 
-let place: Workplace
-
-beforeEach(() => {
-  place = new Workplace()
-})
-afterEach(() => place.close())
+useWorkplace()
 
 /**
  * Reads random pieces by four threads, half of them past the page cache and half by dropping it
@@ -60,8 +53,8 @@ class Readers {
   readonly #child
   readonly #lines: AsyncIterator<string>
 
-  constructor(fast: string, source: string, seed: number) {
-    const words = ['-c', READERS, fast, source, String(seed)]
+  constructor(read: string, truth: string, seed: number) {
+    const words = ['-c', READERS, read, truth, String(seed)]
     this.#child = spawn('python3', words, { stdio: ['pipe', 'pipe', 'inherit'] })
     const lines = readline.createInterface({ input: this.#child.stdout })
     this.#lines = lines[Symbol.asyncIterator]()
@@ -93,9 +86,8 @@ describe.runIf(canMount)('in copy mode', () => {
     const seed = Date.now() % 1_000_000
     place.write('m/a', randomBytes(24 * MIB + 123))
     const words = ['--capacity', '1GiB', '--mode', 'copy', '--preload', '/']
-    await place.start('mount', place.source, place.fast, ...words)
-    const [fast, source] = [path.join(place.fast, 'm/a'), path.join(place.source, 'm/a')]
-    const readers = new Readers(fast, source, seed)
+    await place.start('mount', source, fast, ...words)
+    const readers = new Readers(inFast('m/a'), path.join(source, 'm/a'), seed)
     for (let life = 0; life < LIVES; life += 1) {
       await readers.goOn()
       const { daemon_pid: pid, restarts } = await place.asked()

@@ -1,6 +1,6 @@
 /** `warmpath mount` over FUSE: the failure table on a real mount, with the real daemon. */
 import { execFileSync } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   mkdirSync,
@@ -15,36 +15,19 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { mountsBelow } from './children.ts'
+import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
-import { mapped, program, type Status, until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { digest, digestOf } from './sha256.ts'
+import { mapped, program, type Status, until } from './workplace.ts'
 
 const MIB = 2 ** 20
-let place: Workplace
-let source = ''
-let fast = ''
 
-beforeEach(() => {
-  place = new Workplace()
-  ;({ source, fast } = place)
-})
-afterEach(() => place.close())
+useWorkplace()
 
 function mount(...flags: string[]) {
   return place.start('mount', source, fast, '--capacity', '1GiB', ...flags)
-}
-
-/** Digest of a file, read by another process: this one must not wait inside the kernel. */
-async function digest(file: string): Promise<string> {
-  return (await program('sha256sum', file)).slice(-1000).split(/\s/)[0]!.replace('\\', '')
-}
-
-function digestOf(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex')
 }
 
 function find(root: string): Promise<string> {
@@ -54,10 +37,6 @@ function find(root: string): Promise<string> {
 function du(root: string): Promise<string> {
   const files = `cd ${root} && find -L . -type f -print0`
   return program('sh', '-c', `${files} | du -bclL --files0-from=- | sort`)
-}
-
-function inFast(name: string): string {
-  return path.join(fast, name)
 }
 
 function isLiveMember(peer: Status['caches'][number]['peers'][number]): boolean {

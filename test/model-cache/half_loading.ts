@@ -2,12 +2,12 @@
  * A workplace for each test of a file, in which a daemon is held in the middle of a load: a gated
  * peer gives some chunks of a file and no more, and a reader waits inside its open.
  */
-import path from 'node:path'
-import { afterEach, beforeEach, vi } from 'vitest'
+import { afterEach } from 'vitest'
 import { CHUNK_BYTES } from '../../src/model-cache/digest.ts'
 import { type GatedPeer, gatedPeer } from './gated_peer.ts'
+import { inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { digest } from './sha256.ts'
-import { until, Workplace } from './workplace.ts'
+import { until } from './workplace.ts'
 
 interface HalfLoaded {
   /** The digest that the reader gets in the end. */
@@ -17,20 +17,10 @@ interface HalfLoaded {
 
 class HalfLoading {
   peer: GatedPeer | null = null
-  #place: Workplace | null = null
-
-  get place(): Workplace {
-    if (this.#place === null) throw new Error('the workplace is not made')
-    return this.#place
-  }
-
-  open(): void {
-    this.#place = new Workplace()
-  }
 
   /** Digest of a file of the accelerated path. */
   digest(name: string): Promise<string> {
-    return digest(path.join(this.place.fast, name))
+    return digest(inFast(name))
   }
 
   /** Holds a load at so many chunks; the daemon is started with the flag that names the peer. */
@@ -40,9 +30,8 @@ class HalfLoading {
     chunks: number,
     start: (flags: readonly string[]) => Promise<unknown>,
   ): Promise<HalfLoaded> {
-    const { place } = this
     place.write(name, bytes)
-    this.peer = await gatedPeer(place.source, name, bytes)
+    this.peer = await gatedPeer(source, name, bytes)
     this.peer.gate = chunks
     await start(['--peers', this.peer.address])
     const reading = this.digest(name)
@@ -54,17 +43,15 @@ class HalfLoading {
   }
 
   async close(): Promise<void> {
-    await this.place.close()
     await this.peer?.close()
     this.peer = null
   }
 }
 
 export function useHalfLoading(): HalfLoading {
-  // Each test starts several processes of Node, which takes long on a machine that is busy.
-  vi.setConfig({ testTimeout: 120_000 })
   const loading = new HalfLoading()
-  beforeEach(() => loading.open())
+  // Hooks of the end run in reverse: the processes go before the peer that they ask.
   afterEach(() => loading.close())
+  useWorkplace()
   return loading
 }

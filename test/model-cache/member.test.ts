@@ -219,6 +219,14 @@ describe.each(MOVERS)('%s: from each other', (_, isNative) => {
   })
 })
 
+/** A warm-up that holds all of the source; reads of the source count from here. */
+async function warmedUp(): Promise<Member> {
+  const warmup = await started(site.make({ isRegistry: true }))
+  await warmup.preload()
+  site.weather.sourceBytes = 0
+  return warmup
+}
+
 describe.each(MOVERS)('%s: through a warm-up', (_, isNative) => {
   beforeEach(() => {
     site = new Site(isNative)
@@ -227,9 +235,7 @@ describe.each(MOVERS)('%s: through a warm-up', (_, isNative) => {
   test('cold members read nothing from the source, and learn of each other', async () => {
     const bytes = randomBytes(30 * MIB)
     site.write('m/a', bytes)
-    const warmup = await started(site.make({ isRegistry: true }))
-    await warmup.preload()
-    site.weather.sourceBytes = 0
+    const warmup = await warmedUp()
     const address = `127.0.0.1:${warmup.port}`
     const first = await started(site.make({ warmup: address }))
     const second = await started(site.make({ warmup: address }))
@@ -258,9 +264,7 @@ describe.each(MOVERS)('%s: through a warm-up', (_, isNative) => {
   test('a warm-up that dies while it serves is done without', async () => {
     const bytes = randomBytes(80 * MIB)
     site.write('a', bytes)
-    const warmup = await started(site.make({ isRegistry: true }))
-    await warmup.preload()
-    site.weather.sourceBytes = 0
+    const warmup = await warmedUp()
     const member = await started(site.make({ warmup: `127.0.0.1:${warmup.port}` }))
     const { metrics } = member
     const takes = metrics.tier.bind(metrics)

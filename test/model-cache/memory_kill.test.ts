@@ -12,6 +12,7 @@ import { CHUNK_BYTES } from '../../src/model-cache/digest.ts'
 import { useHalfLoading } from './half_loading.ts'
 import { freeze, isThere, storeOf } from './killing.ts'
 import { memoryGroup } from './memory_group.ts'
+import { fast, place, source } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
 import { SUPERVISOR } from './served.ts'
 import { digestOf } from './sha256.ts'
@@ -31,7 +32,7 @@ const half = randomBytes(CHUNKS * CHUNK_BYTES)
 
 /** One file is resident, another is half loaded with a reader inside its open. */
 function started(start: (words: string[]) => Promise<unknown>) {
-  loading.place.write('m/whole', whole)
+  place.write('m/whole', whole)
   return loading.load(HALF, half, LOADED, async flags => {
     await start(['--capacity', '400MiB', ...flags])
     expect(await loading.digest('m/whole')).toBe(digestOf(whole))
@@ -43,12 +44,11 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
   let kills = 0
 
   const start = (words: string[]) => {
-    const { place } = loading
     events = path.join(place.folder, 'events')
     kills = 0
     writeFileSync(events, 'low 7\noom_kill 0\n')
-    const cli = [process.execPath, 'dist/cli.js', 'mount', place.source, place.fast, ...words]
-    const own = ['--memory-events', events, '--mount', place.fast]
+    const cli = [process.execPath, 'dist/cli.js', 'mount', source, fast, ...words]
+    const own = ['--memory-events', events, '--mount', fast]
     const bytes = ['--store-bytes', String(STORE_BYTES), '--']
     return place.startProgram(SUPERVISOR, ...own, ...bytes, ...cli)
   }
@@ -69,7 +69,7 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
     expect(await reading).toBe(digestOf(half))
     // From the first chunk on: nothing of it was left.
     expect(loading.peer!.given.toSorted((a, b) => a - b).slice(0, LOADED)).toEqual([0, 1, 2])
-    const { restarts, caches } = await loading.place.asked()
+    const { restarts, caches } = await place.asked()
     const { capacity_bytes: capacity, used_bytes: used } = caches[0]!
     const held = whole.length + half.length
     expect(restarts).toBe(1)
@@ -85,14 +85,14 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
       server = await start(words)
     })
     const errors = (): string => server!.errors()
-    const digestMapped = await mapped(path.join(loading.place.fast, 'm/whole'))
+    const digestMapped = await mapped(path.join(fast, 'm/whole'))
     await kill(pid)
     // The next daemon is there, and loads; it has taken over the file that was whole.
     await until(async () => {
-      const now = await loading.place.asked().catch(() => null)
+      const now = await place.asked().catch(() => null)
       return now !== null && now.restarts === 1 && now.caches[0]!.used_bytes > 0
     })
-    const { daemon_pid: second } = await loading.place.asked()
+    const { daemon_pid: second } = await place.asked()
     const store = storeOf(second)
     await freeze(second)
     expect(readdirSync(store).some(name => /^[0-9a-f]{32}\.[\d.]+$/.test(name))).toBe(true)
@@ -102,7 +102,7 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
     expect(await reading).toBe(digestOf(half))
     expect(await loading.digest('m/whole')).toBe(digestOf(whole))
     expect(await digestMapped()).toBe(digestOf(whole))
-    const { restarts, caches } = await loading.place.asked()
+    const { restarts, caches } = await place.asked()
     expect(restarts).toBe(2)
     expect(caches[0]!.used_bytes).toBeLessThanOrEqual(caches[0]!.capacity_bytes)
   })
@@ -113,7 +113,7 @@ describe.runIf(canMount)('a supervisor that is told of kills for want of memory'
     await until(() => !isThere(pid))
     loading.peer!.gate = CHUNKS
     expect(await reading).toBe(digestOf(half))
-    const { caches } = await loading.place.asked()
+    const { caches } = await place.asked()
     expect(caches[0]!.capacity_bytes).toBe(400 * MIB)
   })
 })
@@ -144,13 +144,13 @@ describe.runIf(canMount && isAsked)('a foreign process that takes the memory of 
     onTestFinished(() => group.remove())
     const { wrapper, counter } = group
     const start = (words: string[]) =>
-      loading.place.startProgram(
+      place.startProgram(
         ...wrapper,
         process.execPath,
         'dist/cli.js',
         'mount',
-        loading.place.source,
-        loading.place.fast,
+        source,
+        fast,
         ...words,
       )
     const { reading, pid } = await started(start)
@@ -175,7 +175,7 @@ describe.runIf(canMount && isAsked)('a foreign process that takes the memory of 
       expect(await loading.digest('m/whole')).toBe(digestOf(whole))
       expect(await loading.digest(HALF)).toBe(digestOf(half))
     }
-    const { restarts, caches } = await loading.place.asked()
+    const { restarts, caches } = await place.asked()
     expect([restarts, group.oomKills()]).toEqual([1, 1])
     expect(caches[0]!.capacity_bytes).toBeLessThan(whole.length + half.length)
     hog.stdin.end()

@@ -13,23 +13,13 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { describe, expect, test } from 'vitest'
+import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
+import { until } from './workplace.ts'
 
 const MIB = 2 ** 20
-let place: Workplace
-let folder = ''
-let source = ''
-let fast = ''
 
-beforeEach(() => {
-  place = new Workplace()
-  ;({ folder, source, fast } = place)
-})
-afterEach(() => place.close())
+useWorkplace()
 
 /** Every path below a folder with kind, size, bits of permission for others, and whole seconds. */
 function listing(root: string): string[] {
@@ -63,7 +53,7 @@ describe('--mode tmpfs', () => {
     expect(statSync(path.join(fast, 'model/config.json')).mode & 0o777).toBe(0o444)
     expect(await place.stop(child, 'SIGTERM')).toBe(0)
     expect(readdirSync(fast)).toEqual([])
-    expect(readdirSync(path.join(folder, 'run'))).toEqual([])
+    expect(readdirSync(path.join(place.folder, 'run'))).toEqual([])
   })
 
   test('a file that does not fit leads to the source', async () => {
@@ -83,9 +73,8 @@ describe('--mode tmpfs', () => {
     place.write('m/a', 'two, longer')
     place.write('n/c', 'new')
     rmSync(path.join(source, 'm/b'))
-    const at = (name: string): string => path.join(fast, name)
-    await until(() => existsSync(at('n/c')) && !existsSync(at('m/b')))
-    await until(() => readFileSync(at('m/a'), 'utf8') === 'two, longer')
+    await until(() => existsSync(inFast('n/c')) && !existsSync(inFast('m/b')))
+    await until(() => readFileSync(inFast('m/a'), 'utf8') === 'two, longer')
   })
 
   test('after a kill the next start clears what was left and goes on', async () => {
@@ -142,14 +131,14 @@ describe('what is refused before anything is touched', () => {
     ['a folder with files', () => ['source', 'full'], /is not empty \(a\)/],
   ])('%s', async (_, paths, message) => {
     mkdirSync(path.join(source, 'in'))
-    mkdirSync(path.join(folder, 'full'))
-    writeFileSync(path.join(folder, 'file'), '')
-    writeFileSync(path.join(folder, 'full/a'), '')
-    const words = paths().map(name => path.join(folder, name))
+    mkdirSync(path.join(place.folder, 'full'))
+    writeFileSync(path.join(place.folder, 'file'), '')
+    writeFileSync(path.join(place.folder, 'full/a'), '')
+    const words = paths().map(name => path.join(place.folder, name))
     const run = await place.run('mount', ...words, '--capacity', '1G', '--mode', 'tmpfs')
     expect(run.stderr).toMatch(message)
     expect([run.code, run.stdout]).toEqual([1, ''])
-    expect(readdirSync(path.join(folder, 'full'))).toEqual(['a'])
+    expect(readdirSync(path.join(place.folder, 'full'))).toEqual(['a'])
   })
 
   test('a capacity without a unit', async () => {

@@ -1,21 +1,16 @@
 /** Every way of reading gives the bytes of the source. */
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
-import { program, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { digest } from './sha256.ts'
+import { program } from './workplace.ts'
 
 const MIB = 2 ** 20
 const READERS = 8
 
-let place: Workplace
-beforeEach(() => {
-  place = new Workplace()
-})
-afterEach(() => place.close())
+useWorkplace()
 
 /** Digest of a file, read in the way that the first argument names. */
 const SCRIPT = `
@@ -66,19 +61,15 @@ function readBy(way: string, file: string): Promise<string> {
     : program('python3', '-c', SCRIPT, way, file)
 }
 
-async function digest(file: string): Promise<string> {
-  return (await program('sha256sum', file)).split(' ')[0]!
-}
-
 describe.runIf(canMount).each(['passthrough', 'copy'])('in %s mode', mode => {
   const mount = (...flags: string[]) =>
-    place.start('mount', place.source, place.fast, '--capacity', '1GiB', '--mode', mode, ...flags)
+    place.start('mount', source, fast, '--capacity', '1GiB', '--mode', mode, ...flags)
 
   test('eight readers of a cold file, and every way to read it', async () => {
     place.write('m/a.safetensors', randomBytes(9 * MIB + 4097))
     await mount()
-    const file = path.join(place.fast, 'm/a.safetensors')
-    const wanted = await digest(path.join(place.source, 'm/a.safetensors'))
+    const file = inFast('m/a.safetensors')
+    const wanted = await digest(path.join(source, 'm/a.safetensors'))
     const eight = await Promise.all(Array.from({ length: READERS }, () => digest(file)))
     expect(new Set(eight)).toEqual(new Set([wanted]))
     const ways = ['shared', 'private', 'sendfile', 'direct', 'readv', 'io_uring']

@@ -12,6 +12,7 @@ import { javascriptMover } from '../../src/model-cache/mover.ts'
 import { useHalfLoading } from './half_loading.ts'
 import { flipBit, freeze, isThere, storeFile } from './killing.ts'
 import { bytesOf, cacheOf, freePorts, Site } from './members.ts'
+import { fast, place, source } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
 import { digestOf } from './sha256.ts'
 import { until } from './workplace.ts'
@@ -28,9 +29,8 @@ const bytes = randomBytes(CHUNKS * CHUNK_BYTES - 4097)
 
 /** A reader is inside an open, LOADED chunks are there, and no more come. */
 function halfLoaded() {
-  const { place } = loading
   return loading.load(NAME, bytes, LOADED, flags =>
-    place.start('mount', place.source, place.fast, '--capacity', '1GiB', ...flags),
+    place.start('mount', source, fast, '--capacity', '1GiB', ...flags),
   )
 }
 
@@ -60,13 +60,13 @@ describe.runIf(canMount)('a daemon that is killed while it loads a file', () => 
     await kill(pid)
     expect(await reading).toBe(digestOf(bytes))
     expect(givenSorted()).toEqual(REST)
-    const { restarts, caches } = await loading.place.asked()
+    const { restarts, caches } = await place.asked()
     expect(restarts).toBe(1)
     expect(caches[0]!.files[0]).toMatchObject({ path: NAME, state: 'resident' })
     expect(caches[0]!.used_bytes).toBe(Math.ceil(bytes.length / 4096) * 4096)
-    const file = path.join(loading.place.fast, NAME)
-    expect((await loading.place.run('cache', 'drop', file)).stdout).toContain('1')
-    await until(async () => (await loading.place.asked()).caches[0]!.used_bytes === 0)
+    const file = path.join(fast, NAME)
+    expect((await place.run('cache', 'drop', file)).stdout).toContain('1')
+    await until(async () => (await place.asked()).caches[0]!.used_bytes === 0)
   })
 
   test('twice goes on twice', async () => {
@@ -75,7 +75,7 @@ describe.runIf(canMount)('a daemon that is killed while it loads a file', () => 
     await until(() => loading.peer!.given.length === 2)
     let second = 0
     await until(async () => {
-      const { daemon_pid: now, caches } = await loading.place.asked()
+      const { daemon_pid: now, caches } = await place.asked()
       second = now
       return caches[0]!.bytes_by_tier['peer'] === 2 * CHUNK_BYTES
     })
@@ -114,14 +114,14 @@ describe.runIf(canMount)('a daemon that is killed while it loads a file', () => 
     const { reading, pid } = await halfLoaded()
     const other = randomBytes(bytes.length)
     await kill(pid, CHUNKS, () => {
-      loading.place.write(NAME, other)
+      place.write(NAME, other)
       // Within one second the peer could not tell the two apart by size and time.
-      const file = path.join(loading.place.source, NAME)
+      const file = path.join(source, NAME)
       utimesSync(file, statSync(file).atime, new Date(statSync(file).mtimeMs + 10_000))
     })
     expect(await reading).toBe(digestOf(other))
     expect(loading.peer!.given).toEqual([])
-    const { files, used_bytes: used } = (await loading.place.asked()).caches[0]!
+    const { files, used_bytes: used } = (await place.asked()).caches[0]!
     expect(files[0]).toMatchObject({ state: 'resident' })
     expect(used).toBe(Math.ceil(other.length / 4096) * 4096)
   })
@@ -140,16 +140,15 @@ function damageSealed(file: string): void {
 
 describe.runIf(canMount)('a whole file that is damaged while no daemon lives', () => {
   test('is loaded again, and never shown', async () => {
-    const { place } = loading
     place.write(NAME, bytes)
     const words = ['--capacity', '1GiB', '--preload', '/']
-    const { errors } = await place.start('mount', place.source, place.fast, ...words)
+    const { errors } = await place.start('mount', source, fast, ...words)
     expect(await loading.digest(NAME)).toBe(digestOf(bytes))
-    const { daemon_pid: pid } = await loading.place.asked()
+    const { daemon_pid: pid } = await place.asked()
     await kill(pid, 0, of => damageSealed(storeFile(of, '')))
     expect(await loading.digest(NAME)).toBe(digestOf(bytes))
     expect(errors()).toContain('bytes in the store are damaged')
-    const { bytes_by_tier: tiers } = (await loading.place.asked()).caches[0]!
+    const { bytes_by_tier: tiers } = (await place.asked()).caches[0]!
     expect(tiers['source']).toBe(bytes.length)
   })
 })
@@ -164,9 +163,9 @@ describe.runIf(canMount)('a daemon that is killed while it sends a file', () => 
     site.write('n/small', small)
     const [port = 0] = await freePorts(1)
     const words = ['--capacity', '1GiB', '--preload', '/', '--listen', `127.0.0.1:${port}`]
-    await loading.place.start('mount', site.root, loading.place.fast, ...words)
-    await until(async () => (await loading.place.asked()).caches[0]!.ready)
-    const { daemon_pid: pid } = await loading.place.asked()
+    await place.start('mount', site.root, fast, ...words)
+    await until(async () => (await place.asked()).caches[0]!.ready)
+    const { daemon_pid: pid } = await place.asked()
     const mover = javascriptMover()
     let writes = 0
     // The third chunk is here, more are on the way: then the sender dies.

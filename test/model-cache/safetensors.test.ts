@@ -6,9 +6,10 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { fast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
-import { program, Workplace } from './workplace.ts'
+import { program } from './workplace.ts'
 
 const python = process.env['WARMPATH_TEST_PYTHON'] ?? 'python3'
 
@@ -56,20 +57,16 @@ function load(way: string, root: string): Promise<string> {
   return program(python, '-c', SCRIPT, way, path.join(root, 'model'))
 }
 
-let place: Workplace | null = null
-afterEach(() => place?.close())
+useWorkplace()
 
 test.runIf(canMount && hasSafetensors)(
   'shards load through the mount by mapping and by reads, byte for byte',
-  { timeout: 60_000 },
   async () => {
-    place = new Workplace()
     for (let at = 1; at <= 4; at += 1) {
       place.write(`model/model-0000${at}-of-00004.safetensors`, shard(6, 300_000))
     }
     place.write('model/config.json', '{}')
-    await place.start('mount', place.source, place.fast, '--capacity', '1GiB')
-    const { source, fast } = place
+    await place.start('mount', source, fast, '--capacity', '1GiB')
     const wanted = await load('read', source)
     expect(wanted.split('\n')).toHaveLength(25)
     const [mapped, read] = await Promise.all([load('map', fast), load('read', fast)])

@@ -11,31 +11,20 @@ import {
 } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
 import { type Folders, makeFolders, Served, tidyUp } from './served.ts'
-import { mapped, program, until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { mapped, program, until } from './workplace.ts'
 
 const MIB = 2 ** 20
-let place: Workplace
-let source = ''
-let fast = ''
 
-beforeEach(() => {
-  place = new Workplace()
-  ;({ source, fast } = place)
-})
-afterEach(() => place.close())
+useWorkplace()
 
 function mount(...flags: string[]) {
   const words = ['--capacity', '1GiB', '--revalidate', '50ms', '--scan', '100ms']
   return place.start('mount', source, fast, ...words, ...flags)
 }
-
-const inFast = (name: string): string => path.join(fast, name)
 
 /** Puts a file in place of another by one rename, as publishers of models do. */
 function replace(name: string, bytes: Buffer, seconds?: number): void {

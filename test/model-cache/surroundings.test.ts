@@ -7,7 +7,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { deferred } from '../../src/model-cache/deferred.ts'
 import { digestOf, fileIdOf, generationOf } from '../../src/model-cache/digest.ts'
 import { DirectorySource } from '../../src/model-cache/directory_source.ts'
@@ -15,38 +15,38 @@ import { packageRoot } from '../../src/native/package_root.ts'
 import { mountsBelow, tracked } from './children.ts'
 import { Site } from './members.ts'
 import { type MemoryGroup, memoryGroup } from './memory_group.ts'
+import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
-import { mapped, program, type Started, until, Workplace } from './workplace.ts'
-
-// Each test starts several processes of Node, which takes long on a machine that is busy.
-vi.setConfig({ testTimeout: 120_000 })
+import { digest } from './sha256.ts'
+import { mapped, program, type Started, until } from './workplace.ts'
 
 const MIB = 2 ** 20
 const GIB = 2 ** 30
-let place: Workplace
-let source = ''
-let fast = ''
 
-beforeEach(() => {
-  place = new Workplace()
-  ;({ source, fast } = place)
-})
-afterEach(() => place.close())
-
-const inFast = (name: string): string => path.join(fast, name)
+useWorkplace()
 
 /** A shell that does something and then becomes the command. */
 function after(script: string, ...front: string[]): string[] {
   return [...front, 'sh', '-c', `${script} && exec "$@"`, 'sh']
 }
 
-async function sha256(file: string): Promise<string> {
-  return (await program('sha256sum', file)).split(' ')[0]!
-}
-
 async function metricsText(): Promise<string> {
   const { address } = (await place.asked()).caches[0]!
   return (await fetch(`http://${address}/metrics`)).text()
+}
+
+/** The share of huge pages that a daemon reports of `m/a`; it is stopped then. */
+async function share(started: Started): Promise<string> {
+  await until(async () => (await metricsText()).includes('files{state="resident"} 1'))
+  expect(await digest(inFast('m/a'))).toBe(await digest(path.join(source, 'm/a')))
+  const found = /^warmpath_model_cache_huge_page_ratio (\S+)$/m.exec(await metricsText())?.[1] ?? ''
+  await place.stop(started.child, 'SIGTERM')
+  return found
+}
+
+/** State of the only file. */
+async function stateOfFile(): Promise<string> {
+  return (await place.asked()).caches[0]!.files[0]!.state
 }
 
 describe.runIf(canMount)('memory', () => {
@@ -70,7 +70,7 @@ describe.runIf(canMount)('memory', () => {
     expect(await place.stop(child, 'SIGTERM')).toBe(0)
     expect(mountsBelow(place.folder)).toEqual([])
     expect(charged.shmemBytes() - before).toBeGreaterThanOrEqual(32 * MIB)
-    expect(await digestMapped()).toBe(await sha256(path.join(source, 'm/a')))
+    expect(await digestMapped()).toBe(await digest(path.join(source, 'm/a')))
     await until(() => charged.shmemBytes() - before < MIB)
   })
 
@@ -80,8 +80,8 @@ describe.runIf(canMount)('memory', () => {
     place.write('m/a', randomBytes(32 * MIB))
     const words = ['mount', source, fast, '--capacity', '10GiB']
     const { errors } = await place.startAs(group.wrapper, ...words)
-    const wanted = await sha256(path.join(source, 'm/a'))
-    expect(await sha256(inFast('m/a'))).toBe(wanted)
+    const wanted = await digest(path.join(source, 'm/a'))
+    expect(await digest(inFast('m/a'))).toBe(wanted)
     const { capacity_bytes: capacity } = (await place.asked()).caches[0]!
     expect(capacity).toBeLessThan(GIB / 2)
     expect(capacity).toBeGreaterThan(GIB / 8)
@@ -94,28 +94,20 @@ describe.runIf(canMount)('memory', () => {
     for (const name of ['a', 'b', 'c']) place.write(`m/${name}`, randomBytes(4 * MIB))
     await place.start('mount', source, fast, '--capacity', '9MiB')
     const wanted = await Promise.all(
-      ['a', 'b', 'c'].map(name => sha256(path.join(source, 'm', name))),
+      ['a', 'b', 'c'].map(name => digest(path.join(source, 'm', name))),
     )
     const digests = [await mapped(inFast('m/a')), await mapped(inFast('m/b'))]
-    for (let pass = 0; pass < 3; pass += 1) expect(await sha256(inFast('m/c'))).toBe(wanted[2])
+    for (let pass = 0; pass < 3; pass += 1) expect(await digest(inFast('m/c'))).toBe(wanted[2])
     const { files, used_bytes: used, capacity_bytes: capacity } = (await place.asked()).caches[0]!
     const states = files.map(({ state }) => state)
     expect(states).toEqual(['resident', 'resident', 'bypassed'])
     expect(used).toBeLessThanOrEqual(capacity)
-    expect(await Promise.all(digests.map(digest => digest()))).toEqual(wanted.slice(0, 2))
+    expect(await Promise.all(digests.map(said => said()))).toEqual(wanted.slice(0, 2))
   })
 
   test('without huge pages works, warns, and shows the share', async () => {
     place.write('m/a', randomBytes(8 * MIB))
     const words = ['mount', source, fast, '--capacity', '64MiB', '--preload', '/']
-    const share = async (started: Started): Promise<string> => {
-      await until(async () => (await metricsText()).includes('files{state="resident"} 1'))
-      expect(await sha256(inFast('m/a'))).toBe(await sha256(path.join(source, 'm/a')))
-      const found =
-        /^warmpath_model_cache_huge_page_ratio (\S+)$/m.exec(await metricsText())?.[1] ?? ''
-      await place.stop(started.child, 'SIGTERM')
-      return found
-    }
     const small = await place.start(...words, '--no-huge-pages')
     expect(Number(await share(small))).toBe(0)
     expect(small.errors()).toContain('few huge pages are to be had')
@@ -262,10 +254,9 @@ describe.runIf(canMount)('a limit of the kernel on how long a request lasts', ()
       const { child } = await place.startAs(wrapper, ...words)
       const file = path.join(`/proc/${child.pid}/root`, inFast('m/a'))
       expect((await readFile(file)).equals(bytes)).toBe(true)
-      const state = async (): Promise<string> => (await place.asked()).caches[0]!.files[0]!.state
-      expect(await state()).toBe('hydrating')
+      expect(await stateOfFile()).toBe('hydrating')
       open(null)
-      await until(async () => (await state()) === 'resident')
+      await until(async () => (await stateOfFile()) === 'resident')
       expect((await readFile(file)).equals(bytes)).toBe(true)
       expect((await place.asked()).caches[0]!.bytes_by_tier['peer']).toBe(bytes.length)
     } finally {
