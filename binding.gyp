@@ -51,6 +51,7 @@
         "native/prefix_index/remove.cc",
         "native/prefix_index/store.cc",
         "native/prefix_index/verify.cc",
+        "native/process/binding.cc",
         "native/response_log/binding.cc",
         "native/response_log/directory.cc",
         "native/response_log/event_scanner.cc",

@@ -13,6 +13,7 @@ void register_load_table(Napi::Env env, Napi::Object exports);
 void register_mailbox(Napi::Env env, Napi::Object exports);
 void register_overlay(Napi::Env env, Napi::Object exports);
 void register_prefix_index(Napi::Env env, Napi::Object exports);
+void register_process(Napi::Env env, Napi::Object exports);
 void register_response_log(Napi::Env env, Napi::Object exports);
 }  // namespace warmpath
 
@@ -24,6 +25,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   warmpath::register_mailbox(env, exports);
   warmpath::register_overlay(env, exports);
   warmpath::register_prefix_index(env, exports);
+  warmpath::register_process(env, exports);
   warmpath::register_response_log(env, exports);
   return exports;
 }

@@ -58,6 +58,7 @@ export class ControlPlane implements AdminActions {
   #keys: KeyTable
   #access: Access
   #threads: GatewayThreads | null = null
+  #started: Promise<Ports> | null = null
 
   /** `onFailure` hears of a thread that died: the process must end. */
   constructor(configuration: Configuration, version: string, onFailure: (error: Error) => void) {
@@ -87,7 +88,12 @@ export class ControlPlane implements AdminActions {
    * Resolves when both ports answer; nodes are found out about meanwhile and afterwards. `first` is
    * the first gateway thread, which may still be loading.
    */
-  async start(first: PreparedThread): Promise<Ports> {
+  start(first: PreparedThread): Promise<Ports> {
+    this.#started = this.#start(first)
+    return this.#started
+  }
+
+  async #start(first: PreparedThread): Promise<Ports> {
     const { listen, admin, nodes, threads: count } = this.#configuration
     for (const entry of nodes) this.#fleet.add(entry, 'config')
     this.#fleet.start()
@@ -119,6 +125,8 @@ export class ControlPlane implements AdminActions {
 
   /** Stops accepting, lets what runs finish, and ends every thread. */
   async drain(): Promise<void> {
+    // Whoever ends it while it starts: threads that are about to listen could not be told.
+    await this.#started
     this.#admin.close()
     this.#stopWatching()
     await this.#threads?.drain(this.#configuration.timeouts.drain_ms)

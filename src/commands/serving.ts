@@ -14,6 +14,7 @@ import type { ServeFlags } from '../config/flags.ts'
 import { loadConfiguration } from '../config/load.ts'
 import { ConfigurationWatch } from '../config/watch.ts'
 import { packageRoot } from '../native/package_root.ts'
+import { endProcess } from '../native/process.ts'
 import { ControlPlane } from './control_plane.ts'
 import type { PreparedThread } from './gateway_threads.ts'
 import { greeting } from './greeting.ts'
@@ -27,6 +28,8 @@ export async function serve(flags: ServeFlags, first: PreparedThread): Promise<n
   const configured = loadConfiguration(flags, process.env)
   const simulated = configured.nodes.length === 0 ? await startSimulatedFleet(CLI) : null
   const configuration = simulated === null ? configured : withSimulated(configured, simulated)
+  // Where the process ends with threads that serve; behind what else is done at its end.
+  process.once('exit', endProcess)
   const failure = new FirstFailure()
   const plane = new ControlPlane(configuration, packageVersion(), error => failure.tell(error))
   greet(plane, first, configuration, simulated).catch((error: Error) => failure.tell(error))
@@ -45,6 +48,7 @@ export async function serve(flags: ServeFlags, first: PreparedThread): Promise<n
   if (code !== 0) process.exit(code)
   await plane.drain()
   await simulated?.stop()
+  process.off('exit', endProcess)
   return 0
 }
 

@@ -11,7 +11,7 @@ import { packageRoot } from '../../src/native/package_root.ts'
 import type { SimNode } from '../../src/sim/sim_node.ts'
 import { startSimNode } from '../../src/sim/sim_node.ts'
 import type { Gateway } from './gateway.ts'
-import { healthy, metric, startGateway, until } from './gateway.ts'
+import { healthy, leases, metric, startGateway, until } from './gateway.ts'
 import { startTcpRelay } from './tcp_relay.ts'
 
 const CHAT = '/v1/chat/completions'
@@ -28,13 +28,6 @@ function post(origin: string, text: string, signal: AbortSignal | null = null): 
 
 function spread(sorted: readonly number[]): string {
   return `${sorted[sorted.length >> 1]?.toFixed(1)} ms, worst ${sorted.at(-1)?.toFixed(1)} ms`
-}
-
-/** Leases of all nodes, as the metrics page shows them. */
-async function leases(gateway: Gateway): Promise<number> {
-  const page = await (await fetch(`${gateway.admin}/metrics`)).text()
-  const lines = page.split('\n').filter(line => line.startsWith('warmpath_node_in_flight{'))
-  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
 }
 
 describe.each([1, 2])('with %i gateway threads', threads => {

@@ -42,6 +42,13 @@ export async function metric(gateway: Gateway, series: string): Promise<number> 
   return line === undefined ? 0 : Number(line.slice(series.length + 1))
 }
 
+/** Leases of all nodes, as the metrics page shows them. */
+export async function leases(gateway: Gateway): Promise<number> {
+  const page = await (await fetch(`${gateway.admin}/metrics`)).text()
+  const lines = page.split('\n').filter(line => line.startsWith('warmpath_node_in_flight{'))
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+}
+
 export async function startGateway(
   nodes: readonly string[],
   args: readonly string[] = [],
