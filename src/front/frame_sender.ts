@@ -43,8 +43,6 @@ export interface FrameShape {
   readonly form: FrameForm
   /** Bytes in front of a payload: `{"stream_id":"plan",` or `[ name`. */
   readonly prefix: Uint8Array
-  /** The end of a stream is told as `[DONE]` (chat); else that event is left out. */
-  readonly tellsDone: boolean
 }
 
 /** Where a lane stands in its stream; moved on by `sendQuantum`. */
@@ -53,6 +51,8 @@ export interface Progress {
   at: number
   /** Number of the next event. */
   number: number
+  /** The end of the stream is told as `[DONE]` (chat); else that event is left out. */
+  tellsDone: boolean
 }
 
 export type Sent = 'sent' | 'dropped'
@@ -60,12 +60,12 @@ export type Sent = 'sent' | 'dropped'
 const TEXT = new TextEncoder()
 
 /** The shape of a lane's messages. */
-export function frameShape(name: string | null, form: FrameForm, tellsDone: boolean): FrameShape {
+export function frameShape(name: string | null, form: FrameForm): FrameShape {
   if (form === FRAME_MSGPACK) {
-    return { name, form, prefix: msgpackPrefix(name), tellsDone }
+    return { name, form, prefix: msgpackPrefix(name) }
   }
   const text = name === null ? '' : `{"stream_id":${JSON.stringify(name)},`
-  return { name, form, prefix: TEXT.encode(text), tellsDone }
+  return { name, form, prefix: TEXT.encode(text) }
 }
 
 /** An array of three, and its first element: the lane's name or nil. */
@@ -118,7 +118,7 @@ export function sendQuantum<T>(
     const payload = view(out, start, stop)
     if (kind === FRAME_OBJECT) {
       if (ws.send(payload, isBinary) === DROPPED) isDropped = true
-    } else if (kind !== FRAME_DONE || shape.tellsDone) {
+    } else if (kind !== FRAME_DONE || progress.tellsDone) {
       const message = isBinary ? payload : oddMessage(shape, payload, kind)
       if (ws.send(message, isBinary) === DROPPED) isDropped = true
     }

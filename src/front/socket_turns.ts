@@ -85,12 +85,19 @@ class SocketTurns {
 
   turnOf(path: string, connection: Connection, frame: CreateFrame | ResumeFrame): Turn {
     if (frame.kind === 'resume') {
-      return { kind: 'run', bytes: 0, start: lane => this.#resume(connection, frame, lane) }
+      const tellsDone = !frame.responseId.startsWith(RESPONSE_PREFIX)
+      return {
+        kind: 'run',
+        bytes: 0,
+        tellsDone,
+        start: lane => this.#resume(connection, frame, lane),
+      }
     }
     let responseId: string | null = null
     return {
       kind: 'run',
       bytes: frame.bytes.length,
+      tellsDone: endpointAt(path).name === 'chat',
       start: lane => {
         const plan = this.#plan(path, connection, frame)
         if (plan instanceof OperatingError) return plan

@@ -306,16 +306,15 @@ export class Connection implements LaneHost, Flushable, Member {
   }
 
   #laneOf(name: string | null): Lane | null {
-    const { dialect } = this.#options
     const form = this.facts.isMsgpack ? FRAME_MSGPACK : FRAME_TEXT
     if (name === null) {
-      this.#default ??= new Lane(frameShape(null, form, dialect === 'chat'), this)
+      this.#default ??= new Lane(frameShape(null, form), this)
       return this.#default
     }
     this.#named ??= new Map()
     const known = this.#named.get(name)
     if (known !== undefined || this.#named.size >= LANES_MAX) return known ?? null
-    const lane = new Lane(frameShape(name, form, dialect === 'chat'), this)
+    const lane = new Lane(frameShape(name, form), this)
     this.#named.set(name, lane)
     return lane
   }
@@ -333,7 +332,7 @@ export class Connection implements LaneHost, Flushable, Member {
     }
     this.#options.erred(error.code)
     const form = this.facts.isMsgpack ? FRAME_MSGPACK : FRAME_TEXT
-    this.say(ownMessage(frameShape(name, form, false), errorFrame(error, name)))
+    this.say(ownMessage(frameShape(name, form), errorFrame(error, name)))
   }
 
   #closeIfDone(): void {

@@ -37,6 +37,8 @@ export type Turn =
   | {
       readonly kind: 'run'
       readonly bytes: number
+      /** It is the stream of a chat, which ends with `[DONE]` whatever socket it is read on. */
+      readonly tellsDone: boolean
       start(lane: Lane): OperatingError | null
       /** All of it has gone to the socket; `isFailed`: an error stood in its place. */
       over?(isFailed: boolean): void
@@ -81,7 +83,7 @@ export class Lane implements Asker {
   #status = 0
   readonly #pieces: Uint8Array[] = []
   #pendingBytes = 0
-  readonly #progress: Progress = { at: 0, number: 0 }
+  readonly #progress: Progress = { at: 0, number: 0, tellsDone: false }
   /** Pieces of an event, or of a reply that is no stream, whose end has not come. */
   #held: Uint8Array[] = []
   #heldBytes = 0
@@ -107,6 +109,7 @@ export class Lane implements Asker {
     this.#status = 0
     this.#progress.at = 0
     this.#progress.number = 0
+    this.#progress.tellsDone = turn.kind === 'run' && turn.tellsDone
     this.#held = []
     this.#heldBytes = 0
     this.#over = turn.kind === 'run' ? (isFailed: boolean) => turn.over?.(isFailed) : null

@@ -94,6 +94,12 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const rest = again.texts.slice(0, again.texts.indexOf('[DONE]') + 1)
     const whole = again.texts.slice(rest.length)
     expect([...seen, ...rest]).toEqual(whole)
+    // The socket on which it is read changes nothing, not even its end.
+    const elsewhere = await open(RESPONSES)
+    elsewhere.ask(frame)
+    await elsewhere.ended(null)
+    expect(elsewhere.texts).toEqual(whole)
+    elsewhere.ws.terminate()
 
     const reply = await fetch(stage.gateway.url + RESPONSES, {
       method: 'POST',

@@ -60,8 +60,16 @@ interface Heard {
 }
 
 const unpackr = new Unpackr({ useRecords: false })
+/** Opcodes of RFC 6455 section 5.2. */
+const TEXT = 1
+const BINARY = 2
 const CREATED = '{"type":"warmpath:created"'
 const DONE = '{"type":"warmpath:done"'
+
+/** Whether it is data: the gateway's pings come where the machine is slow. */
+function isMessage({ opcode }: RawFrame): boolean {
+  return opcode === TEXT || opcode === BINARY
+}
 
 /** A message: whose it is, and the data of the event without the lane's name. */
 function heard({ payload }: RawFrame, form: Form): Heard {
@@ -105,7 +113,7 @@ export class ReturningClient {
       const isOver = raw.received.length >= cut
       if (isOver) raw.received = raw.received.subarray(0, cut)
       for (const one of open) one.seen.length = before.get(one) ?? 0
-      for (const one of raw.frames) this.#take(heard(one, form))
+      for (const one of raw.frames) if (isMessage(one)) this.#take(heard(one, form))
       if (isOver || this.isWhole) raw.socket.destroy()
     }
     const closed = new Promise<void>(resolve => {
