@@ -24,6 +24,7 @@ import {
   VALUE_OBJECT,
   VALUE_STRING,
 } from '../native/json_scan.ts'
+import { EDITS } from '../observe/metrics/labels.ts'
 import type { RequestBody } from './body.ts'
 
 export interface EditPolicy {
@@ -34,23 +35,6 @@ export interface EditPolicy {
   /** What keeps the sessions of tenants apart, or null where there is one tenant. */
   readonly sessionPrefix: string | null
 }
-
-/**
- * What can be edited; the position is the place in the caller's counts. The last three are made
- * by api/responses_plan.ts.
- */
-export const EDITS = [
-  'kv_transfer_params',
-  'ec_transfer_params',
-  'request_id',
-  'kv_cache_report_mode',
-  'priority',
-  'cache_salt',
-  'session_id',
-  'conversation',
-  'background',
-  'response_id',
-] as const
 
 const CACHE_SALT_EDIT = EDITS.indexOf('cache_salt')
 const SESSION_EDIT = EDITS.indexOf('session_id')

@@ -1,9 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { OperatingError } from '../../src/errors.ts'
+import { EDITS } from '../../src/observe/metrics/labels.ts'
 import { readBody } from '../../src/prompt/body.ts'
 import { tenantSalt } from '../../src/prompt/cache_salt.ts'
-import { EDITS, type EditPolicy, editBody } from '../../src/prompt/edits.ts'
+import { type EditPolicy, editBody } from '../../src/prompt/edits.ts'
 
 const OPEN: EditPolicy = { isTrusted: true, cacheSalt: null, sessionPrefix: null }
 const STRICT: EditPolicy = { isTrusted: false, cacheSalt: 'salt', sessionPrefix: 'tenant-' }

@@ -106,7 +106,10 @@ export const ROUTE = indexOf(ROUTE_REASONS)
 export const ABORT_PHASES = ['queue', 'prefill', 'decode'] as const
 export const ABORT = indexOf(ABORT_PHASES)
 
-/** The permitted edits of a request, in the order of prompt/edits.ts; docs/http-api.md says why. */
+/**
+ * The permitted edits of a request, made by prompt/edits.ts, the last three by
+ * api/responses_plan.ts; docs/http-api.md says why. The position is the place in counts of them.
+ */
 export const EDITS = [
   'kv_transfer_params',
   'ec_transfer_params',
