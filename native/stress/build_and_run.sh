@@ -39,18 +39,23 @@ for source in $sources; do
   objects="$objects $object"
 done
 
-# One compiler a core: compiling takes most of the time of this script.
+# One compiler a core: compiling takes most of the time of this script. Lines of words: the source
+# and what is made of it.
 compile="$compiler -std=c++20 -O1 -g -fno-exceptions -fno-rtti -Wall -Wextra -Werror \
   -fno-omit-frame-pointer $flags $includes"
+each() { xargs -P "$(getconf _NPROCESSORS_ONLN)" -L 1 sh -c "$1"; }
 if [ -n "$stale" ]; then
-  cores=$(getconf _NPROCESSORS_ONLN)
-  printf '%s' "$stale" | xargs -P "$cores" -L 1 sh -c "$compile -c \$0 -o \$1"
+  printf '%s' "$stale" | each "$compile -c \$0 -o \$1"
 fi
 
+programs=""
 for source in "$root"/native/stress/*_stress.cc; do
-  program="$out/$(basename "$source" .cc)"
-  # shellcheck disable=SC2086
-  $compile "$source" $objects -pthread -o "$program"
+  programs="$programs$source $out/$(basename "$source" .cc)
+"
+done
+printf '%s' "$programs" | each "$compile \$0 $objects -pthread -o \$1"
+
+printf '%s' "$programs" | while read -r _ program; do
   echo "$(basename "$program") ($sanitizer, $seconds s, seed $seed)"
   "$program" "$seconds" "$seed"
 done
