@@ -8,7 +8,7 @@ namespace warmpath {
 // Seconds after which a wait counts as a lost wake, far beyond any scheduling delay.
 inline constexpr int WAIT_SECONDS_MAX = 20;
 
-// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), its best bits brought into a range.
+// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), as a remainder.
 struct Random {
   std::uint64_t state;
   std::uint32_t operator()(std::uint32_t below) {
