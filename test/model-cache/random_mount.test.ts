@@ -8,9 +8,7 @@
  *   a handle  the generation that its first bytes belong to; all later ones must be of it
  *
  * Allowed: a look at the source that began before an open may serve it, so a generation counts
- * that was replaced LOOK_MS before. The bytes follow from the generation, so nothing is kept. And
- * the kernel opens a file a second time when it was replaced meanwhile, but not a third time: an
- * open during which its file was replaced twice may fail with ESTALE, and with nothing else.
+ * that was replaced LOOK_MS before. The bytes follow from the generation, so nothing is kept.
  *
  * WARMPATH_TEST_OPERATIONS sets their number (100,000 takes some minutes).
  */
@@ -36,9 +34,6 @@ const READ_MAX = 9000
 const HANDLES = 4
 const OPERATIONS_A_DEATH = 2500
 const DEATH_AT = 600
-/** As libuv and Python name the error, and opens of which one may meet it. */
-const STALE = /ESTALE|-116\b|Errno 116\b/
-const OPENS_A_STALE = 200
 /** Milliseconds that one look at the source may have lasted on a busy machine. */
 const LOOK_MS = 1000
 
@@ -185,26 +180,15 @@ class Run {
     this.#peer = (await this.#place.start('warmup', this.#place.source, ...words)).child
   }
 
-  /** Null: the file was replaced too often to be opened. */
-  async #open(file: number): Promise<Reader | null> {
+  async #open(file: number): Promise<Reader> {
     const startedMs = performance.now()
     const name = path.join(this.#place.fast, this.#name(file))
-    const versions = this.#versions[file]!
     const isMapped = this.#random() < 0.3
     this.#count(isMapped ? 'map' : 'open')
-    const opening = isMapped ? this.#mapper.map(name) : handleOf(name)
-    const isOf = ({ replacedMs }: Version): boolean => replacedMs > startedMs - LOOK_MS
-    const opened = await opening.catch((error: unknown) => {
-      const replaced = versions.filter(one => isOf(one) && one.replacedMs < performance.now())
-      if (!STALE.test(String(error)) || replaced.length < 2) throw error
-      return null
-    })
-    if (opened === null) {
-      this.counts['stale'] = (this.counts['stale'] ?? 0) + 1
-      return null
-    }
+    const opened = isMapped ? await this.#mapper.map(name) : await handleOf(name)
+    const versions = this.#versions[file]!
     const candidates = versions
-      .filter(isOf)
+      .filter(({ replacedMs }) => replacedMs > startedMs - LOOK_MS)
       .map(({ generation }) => generation)
       .filter(generation => contentOf(file, generation).length === opened.size)
     const reader = { ...opened, file, candidates }
@@ -236,8 +220,7 @@ class Run {
     const dice = this.#random()
     const reader = readers[this.#below(readers.length)]
     if (reader === undefined || (dice < 0.3 && readers.length < HANDLES)) {
-      const opened = await this.#open(this.#below(FILES))
-      if (opened !== null) readers.push(opened)
+      readers.push(await this.#open(this.#below(FILES)))
     } else if (dice < 0.6) {
       this.#count('read')
       await this.#read(reader)
@@ -285,8 +268,6 @@ test.runIf(canMount)(
       await run.deaths()
       const { used_bytes: used, capacity_bytes: capacity } = (await place.asked()).caches[0]!
       expect(used).toBeLessThanOrEqual(capacity)
-      const { open: opens = 0, map: maps = 0, stale = 0 } = run.counts
-      expect(stale).toBeLessThanOrEqual((opens + maps) / OPENS_A_STALE)
       if (OPERATIONS > 10_000) {
         process.stderr.write(`${JSON.stringify({ seed: SEED, ...run.counts })}\n`)
       }
