@@ -7,8 +7,7 @@
  *
  * A piece is a stretch of whole events, exactly as the node sent it: the chunk itself, or a copy
  * where the log's own buffer was lent. Messages are made when the socket takes them
- * (frame_sender.ts), so a lane that waits for its turn costs no work, and small pieces that have
- * come by then are framed together.
+ * (frame_sender.ts), so a lane that waits for its turn costs no work.
  *
  * A turn is over when its log has ended and its last message has gone to the socket; only then
  * does the lane's next one start. What it does badly: an event is held until it is whole, so one

@@ -7,7 +7,7 @@
  * It keeps what each whole event said. An event that was cut is not counted, so it comes again.
  */
 import { Unpackr } from 'msgpackr'
-import { type RawFrame, RawSocket } from '../gateway/raw_socket.ts'
+import { BINARY, type RawFrame, RawSocket, TEXT } from '../gateway/raw_socket.ts'
 import { modelEvents } from '../model/event_scanner.ts'
 import { type Part, readCut } from './cut_http.ts'
 import { CHAT_EVENTS, responseEvents } from './scripted_node.ts'
@@ -60,9 +60,6 @@ interface Heard {
 }
 
 const unpackr = new Unpackr({ useRecords: false })
-/** Opcodes of RFC 6455 section 5.2. */
-const TEXT = 1
-const BINARY = 2
 const CREATED = '{"type":"warmpath:created"'
 const DONE = '{"type":"warmpath:done"'
 
