@@ -1,15 +1,16 @@
 /**
  * The HTTP chunks that one read of a node's socket brought, as one piece.
  *
- *     read ──► chunk, chunk, chunk ──push──► (behind the parser) ──► take(one piece)
+ *     read ──► chunk, chunk, chunk ──push──► (afterRead: behind the parser) ──► take(one piece)
  *
  * A node that is ahead of us sends a chunk for each token, and a read holds up to 64 KiB of them.
  * What follows costs by the piece and not by the byte: an append to the log is a call into native
  * code, between cold caches half a microsecond, and each reader is called too. Gathered, a read
- * costs that once. A chunk that comes alone is handed on as it is, at the end of the same callback.
+ * costs that once. A piece is a copy, so it may be kept: the chunks lie in the buffer of the read.
  *
  * Whatever else is heard of the reply comes behind `flush`. At most `GATHERED_BYTES_MAX` wait.
  */
+import { afterRead } from './node_socket.ts'
 
 /** Bytes that are handed on without waiting for the end of the read: what one read holds. */
 const GATHERED_BYTES_MAX = 65_536
@@ -38,14 +39,14 @@ export class ReadGatherer {
     if (this.#bytes >= GATHERED_BYTES_MAX) return this.flush()
     if (this.#isWaiting) return
     this.#isWaiting = true
-    queueMicrotask(this.#flushLater)
+    afterRead(this.#flushLater)
   }
 
   /** Hands on what there is. */
   flush(): void {
     const first = this.#first
     if (first === null) return
-    const piece = this.#more === null ? first : Buffer.concat(this.#more, this.#bytes)
+    const piece = this.#more === null ? Buffer.from(first) : Buffer.concat(this.#more, this.#bytes)
     this.#first = null
     this.#more = null
     this.#bytes = 0

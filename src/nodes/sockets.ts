@@ -21,6 +21,7 @@
 import { nextTick } from 'node:process'
 import type { Dispatcher, Pool as PoolType } from 'undici'
 import type { FleetView, NodeView } from './fleet_view.ts'
+import { nodeConnector } from './node_socket.ts'
 import { Pool } from './undici.ts'
 
 /** Sockets to one node from one thread; more requests wait inside the pool. Bounds descriptors. */
@@ -141,7 +142,7 @@ export class NodeSockets {
       keepAliveTimeout: SOCKET_IDLE_MS,
       keepAliveMaxTimeout: SOCKET_IDLE_MS,
       maxHeaderSize: RESPONSE_HEADER_BYTES_MAX,
-      connect: { timeout: this.#connectTimeoutMs },
+      connect: nodeConnector(this.#connectTimeoutMs),
     })
     pool.on('connect', this.#onConnect)
     this.#pools.set(origin, pool)
