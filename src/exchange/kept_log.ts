@@ -7,8 +7,9 @@
  *              the gateway's own error ─────┘  becomes the log's content: every reader gets it
  *
  * Where a log is closed by the gateway (a cancelled response needs its terminal event), it holds
- * whole events only: the beginning of an event waits here for its end. A node's error is not kept:
- * the log loses its ids as it ends, unless it is a background response that somebody will poll.
+ * whole events only: the beginning of an event waits here for its end. An error is not kept: the
+ * log loses its ids before it has a head, so that nobody who has read the error finds it still.
+ * Only a background response keeps its error, as somebody will poll it.
  */
 import { type OperatingError, RETRY_AFTER_SECONDS } from '../errors.ts'
 import { EventEnds } from '../native/event_scanner.ts'
@@ -99,7 +100,7 @@ export class KeptLog implements UpstreamFlow {
   }
 
   head(head: LogHead, nodeId: string): void {
-    this.#status = head.status
+    this.#begin(head.status)
     const type = head.headers['content-type']
     if (typeof type !== 'string' || !type.startsWith('text/event-stream')) this.#ends = null
     this.log.head({ ...head, headers: { ...head.headers, [NODE_HEADER]: nodeId } })
@@ -128,7 +129,7 @@ export class KeptLog implements UpstreamFlow {
   /** Nothing came from a node: the gateway's own error is what every reader gets. */
   refuse(error: OperatingError, body: string): void {
     this.#isRefused = true
-    this.#status = error.status
+    this.#begin(error.status)
     const bytes = Buffer.from(body)
     const advice = error.isPassing
       ? { 'retry-after': String(RETRY_AFTER_SECONDS) }
@@ -140,10 +141,18 @@ export class KeptLog implements UpstreamFlow {
 
   end(end: LogEnd): void {
     this.stay()
+    if (this.#keeping.retentionMs === 0) this.#forget()
     this.log.end(this.#isRefused ? { kind: 'complete' } : this.#close(end))
-    const { slot, generation } = this.log
-    const isError = this.#status >= 400 && this.#keeping.onLeft !== 'continue'
-    if (isError || this.#keeping.retentionMs === 0) nativeLog.logDiscard(slot, generation)
+  }
+
+  #begin(status: number): void {
+    this.#status = status
+    if (status >= 400 && this.#keeping.onLeft !== 'continue') this.#forget()
+  }
+
+  /** Nobody finds it any more; those who read it go on. */
+  #forget(): void {
+    nativeLog.logDiscard(this.log.slot, this.log.generation)
   }
 
   /** Appends what makes the log whole, and says how it ends then. */
