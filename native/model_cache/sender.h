@@ -43,7 +43,7 @@ inline constexpr std::size_t CONNECTIONS_MAX = 1024;
 inline constexpr std::size_t SENDS_MAX = 256;
 // Milliseconds that a request waits for a chunk that is on its way: less than the silence after
 // which whoever asks takes us for stalled.
-inline constexpr std::int64_t HOLD_MS_MAX = 3000;
+inline constexpr std::int64_t HOLD_MS_MAX = 2000;
 // Milliseconds without a whole head, or without a byte taken, after which a connection is cut.
 inline constexpr std::int64_t IDLE_MS_MAX = 60000;
 

@@ -31,9 +31,10 @@ export type FetchResult =
 
 /**
  * Milliseconds without a byte after which a peer counts as stalled, from the moment in which it was
- * asked, so that the next candidate is asked within 5 s. A held request is silent for less.
+ * asked: the next candidate is asked within 5 s also on a machine whose timers are late by one or
+ * two. A held request is silent for less.
  */
-export const SILENCE_MS_MAX = 4_000
+export const SILENCE_MS_MAX = 3_000
 
 export interface ChunkRequest {
   readonly host: string

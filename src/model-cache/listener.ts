@@ -27,7 +27,7 @@ const readAt = promisify(read)
  * Milliseconds for which a request is held while its chunk is being fetched: less than the silence
  * (fetch.ts) after which whoever asks takes us for stalled.
  */
-export const HOLD_MS = 3_000
+export const HOLD_MS = 2_000
 
 /** Chunks sent or held at once; more are told to come back (429). */
 export const SENDS_MAX = 64
