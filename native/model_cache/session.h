@@ -32,6 +32,10 @@
 // `revalidate_ms` ago are held while JavaScript looks at the source, at most CHECK_MS_MAX; then
 // the old answer is given and counted. A held request is kept as its bytes and simply answered
 // again. INTERRUPT ends it with EINTR: without that a killed application would stay in state D.
+// The kernel forgives one ESTALE an open() and no second. So an OPEN that waited for its bytes is
+// not checked once more, nor one that comes within OPEN_GRACE_MS behind its LOOKUP; and where the
+// path leads to the next version while the OPEN waits, JavaScript shows it the last one's bytes
+// (fresh_handles.ts).
 //
 // A registration outlives its record for as long as a handle that was answered with it: between our
 // reply to an OPEN and the kernel's look at the backing id some time may pass, and an id that is
@@ -127,6 +131,8 @@ struct NewEntry {
 };
 
 struct FileUse {
+  // Opens are held until its bytes are here.
+  bool is_awaited;
   std::uint32_t opens;
   std::uint64_t opens_total;
   std::int64_t used_at_ms;
@@ -256,7 +262,9 @@ class Session {
   void close_handle(const Handle& handle);
 
   // session_held.cc
-  bool must_check(std::uint32_t id);
+  bool must_check(std::uint32_t id, std::int64_t grace_ms = 0);
+  // This request was held before and is answered once more.
+  static bool is_answered_again();
   void hold(Lock& lock, const Request& request, std::uint32_t id, bool is_check);
   void interrupt(const Request& request);
   void answer_held(std::uint32_t id);

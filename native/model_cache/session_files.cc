@@ -21,6 +21,8 @@ namespace {
 
 // Bytes of one READ; INIT promised the kernel no more.
 constexpr std::size_t READ_BYTES_MAX = 1 << 20;
+// An OPEN follows the LOOKUP that looked at the source, on a busy machine within this.
+constexpr std::int64_t OPEN_GRACE_MS = 100;
 // Threads that copy out of a source that is no backing; each may hang with it.
 constexpr int SLOW_READ_THREADS = 4;
 
@@ -96,7 +98,7 @@ void Session::open_file(const Request& request) {
     (void)reply(request.head->unique, -ESTALE);
     return;
   }
-  if (must_check(id)) return hold(lock, request, id, true);
+  if (!is_answered_again() && must_check(id, OPEN_GRACE_MS)) return hold(lock, request, id, true);
   File& file = files_[id];
   if (file.state == FileState::ABSENT) return hold(lock, request, id, false);
   // Counted before the reply: until the kernel has opened the backing, only this count tells an
@@ -330,7 +332,8 @@ bool Session::use(std::uint32_t id, FileUse* out) {
   const Lock lock(mutex_);
   if (id >= files_.size()) return false;
   const File& file = files_[id];
-  *out = {file.opens, file.opens_total, file.used_at_ms, file.record + fuse::ROOT_NODE};
+  *out = {file.is_open_wanted, file.opens, file.opens_total, file.used_at_ms,
+          file.record + fuse::ROOT_NODE};
   return true;
 }
 

@@ -1,6 +1,7 @@
 // Requests that wait, their end by answer, interrupt or time, and the notices to the kernel.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -28,9 +29,12 @@ std::uint64_t key_of(std::uint64_t unique) {
 
 }  // namespace
 
-bool Session::must_check(std::uint32_t id) {
-  return now_ms() - files_[id].checked_at_ms > options_.revalidate_ms;
+bool Session::must_check(std::uint32_t id, std::int64_t grace_ms) {
+  const std::int64_t age_ms = now_ms() - files_[id].checked_at_ms;
+  return age_ms > std::max(options_.revalidate_ms, grace_ms);
 }
+
+bool Session::is_answered_again() { return deadline_kept_ms != 0; }
 
 void Session::want(std::uint32_t kind, std::uint32_t id) {
   Event event{};

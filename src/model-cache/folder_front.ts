@@ -122,6 +122,8 @@ export class FolderFront implements Front {
     this.#showSource(slot)
   }
 
+  showLast(): void {}
+
   fail(): void {}
 
   progress(): void {}

@@ -15,6 +15,8 @@ export interface Front {
   publish(slot: Slot): void
   /** The file does not fit: show the source's own bytes. */
   bypass(slot: Slot): Promise<void>
+  /** Its path leads to other bytes from now on: who waits for these reads them at `fd`. */
+  showLast(slot: Slot, fd: number): void
   /** It could not be loaded: whoever waits gets an error. */
   fail(slot: Slot, message: string): void
   /** A chunk of a file that somebody may be waiting for has come. */
@@ -40,6 +42,7 @@ export function noFront(): Front {
     treeChanged: () => {},
     publish: () => {},
     bypass: async () => {},
+    showLast: () => {},
     fail: () => {},
     progress: () => {},
     isInUse: () => false,

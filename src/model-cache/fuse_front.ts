@@ -238,6 +238,7 @@ export class FuseFront implements Front {
     const isFile = name !== undefined && tree.get(name)?.kind === 'file'
     // A generation that is to be pinned is looked at as one.
     if (isFile && this.#options.pinsGeneration) await tree.checkBelow(folderOf(name))
+    else if (isFile) await this.#options.cache().look(name)
     else if (name !== undefined) await tree.check(name, 0)
     this.#mount.confirm(file)
   }
@@ -256,25 +257,49 @@ export class FuseFront implements Front {
       const handle = await this.#options.source.open(slot.file.path)
       try {
         if (!isSame(await handle.stat(), slot.file)) {
-          await this.#options.cache().tree.check(slot.file.path, 0)
+          await this.#options.cache().look(slot.file.path)
           this.#mount.fail(id, 'ESTALE')
           return
         }
-        // A plain descriptor of the same file: that of the handle is closed with it.
-        const fd = openSync(`/proc/self/fd/${handle.fd}`, 'r')
-        try {
-          this.#mount.bypass(id, fd)
-        } catch (error) {
-          closeSync(fd)
-          throw error
-        }
+        this.#showSource(id, handle.fd)
         this.#boundBypassed(slot)
-        this.#around?.metrics.opened('bypass')
       } finally {
         await handle.close()
       }
     } catch (error) {
       this.fail(slot, error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  /** Opens of the file get the source's bytes, by a descriptor of its own for what `fd` is. */
+  #showSource(id: number, fd: number): void {
+    const own = openSync(`/proc/self/fd/${fd}`, 'r')
+    try {
+      this.#mount.bypass(id, own)
+    } catch (error) {
+      closeSync(own)
+      throw error
+    }
+    this.#around?.metrics.opened('bypass')
+  }
+
+  /**
+   * The kernel opens a file anew once, when it was told that the version it asked for has gone; a
+   * second time it is the application's error. So an open that waits has this version, although
+   * it is the last one to have it.
+   */
+  showLast(slot: Slot, fd: number): void {
+    const id = this.#idOfSlot.get(slot)
+    if (id === undefined || !this.#mount.use(id).isAwaited) return
+    try {
+      this.#showSource(id, fd)
+    } catch (error) {
+      // Then they are told that it has gone, as whoever comes later.
+      const message = error instanceof Error ? error.message : String(error)
+      this.#options.log.warn(
+        { path: slot.file.path, error: message },
+        'a last version is not shown',
+      )
     }
   }
 
@@ -308,6 +333,7 @@ export class FuseFront implements Front {
   evict(slot: Slot, isForced: boolean): 'evicted' | 'busy' {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined) return 'evicted'
+    if (isForced) this.#past.delete(slot)
     return this.#mount.evict(id, isForced)
   }
 

@@ -220,8 +220,9 @@ export class Member {
             metrics.filled(file.size - (tierBytes?.local ?? 0), ms),
           onModelReady: (model, ms) => metrics.modelReady(model, ms),
           onBypass: slot => this.#bypassed(slot),
-          onNoteLost: () => {
+          onNoteLost: ({ file: { path } }) => {
             metrics.notesLost += 1
+            log.error({ path }, 'no note could be left beside a file')
           },
         },
       },

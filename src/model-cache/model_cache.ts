@@ -12,14 +12,17 @@
 import { closeSync } from 'node:fs'
 import type { Log } from '../observe/log.ts'
 import type { ChunkMap } from './chunk_map.ts'
+import { FreshHandles } from './fresh_handles.ts'
 import { closeSlot, type Front } from './front.ts'
 import { Hydration, type HydrationEnd, type Urgency } from './hydration.ts'
 import type { Hydrator } from './hydrator.ts'
-import { type HoldRules, isHeldBack } from './pinned.ts'
+import { ModelLoads } from './model_loads.ts'
+import { type HoldRules, isBelow, isHeldBack } from './pinned.ts'
 import type { EvictionReason, Residents } from './residents.ts'
 import type { Shelf } from './shelf.ts'
 import { beginFile, forgetSidecar } from './sidecar.ts'
-import { hasSmallPages, Slot, type StoreFile } from './slot.ts'
+import { Slot, type StoreFile } from './slot.ts'
+import { SmallPages } from './small_pages.ts'
 import type { Source } from './source.ts'
 import type { Store } from './store.ts'
 import { Tree, type TreeChange } from './tree.ts'
@@ -28,7 +31,7 @@ import { type Outcome, type Wish, Wishes } from './wishes.ts'
 /** Files that are filled at once besides those that somebody waits for. */
 const FILLING_FILES_MAX = 8
 
-/** Times that a file which keeps failing, or changing while it is read, is started anew. */
+/** Times that a file which keeps failing, or changing while it is read, is begun anew. */
 const STARTS_MAX = 3
 
 export interface ModelCacheHooks {
@@ -38,7 +41,7 @@ export interface ModelCacheHooks {
   onModelReady(model: string, milliseconds: number): void
   onBypass(slot: Slot): void
   /** What a restart needs to go on with a file could not be written. */
-  onNoteLost(): void
+  onNoteLost(slot: Slot): void
 }
 
 export interface ModelCacheOptions {
@@ -63,15 +66,20 @@ export class ModelCache {
   readonly #options: ModelCacheOptions
   readonly #slots = new Map<string, Slot>()
   readonly #wishes = new Wishes()
+  readonly #fresh: FreshHandles
   readonly #filling = new Set<Slot>()
-  readonly #modelsLoading = new Map<string, number>()
-  #hasSmallPages = false
+  readonly #loads: ModelLoads
+  readonly #smallPages: SmallPages
   #front: Front
 
   constructor(options: ModelCacheOptions, front: Front) {
     this.#options = options
     this.sourceId = options.sourceId
     this.#front = front
+    const { source, now, log, hooks } = options
+    this.#fresh = new FreshHandles(source)
+    this.#loads = new ModelLoads(this.#wishes, now, hooks)
+    this.#smallPages = new SmallPages(log)
     this.tree = new Tree({
       source: options.source,
       sourceId: options.sourceId,
@@ -102,33 +110,48 @@ export class ModelCache {
     return this.#slots.values()
   }
 
-  #isPinned(path: string): boolean {
-    return this.#options.pins.some(pin => path === pin || path.startsWith(`${pin}/`) || pin === '')
-  }
-
   #changed(changes: readonly TreeChange[]): void {
     for (const { before, after } of changes) {
       if (before?.kind === 'file') {
         const isChange = after?.kind === 'file'
         if (isChange) this.#options.hooks.onGeneration()
-        this.#retire(before.path, isChange ? 'changed' : 'gone')
+        // Written in place, the bytes of before are nowhere any more.
+        const isReplaced = !isChange || after.inode !== before.inode
+        this.#retire(before.path, isChange ? 'changed' : 'gone', isReplaced)
       }
       if (after?.kind === 'file') {
         const slot = new Slot(after)
-        slot.isPinned = this.#isPinned(after.path)
+        slot.isPinned = this.#options.pins.some(pin => isBelow(after.path, pin))
         this.#slots.set(after.path, slot)
+        if (before !== null) this.#fresh.expect(slot)
       }
     }
     this.#front.treeChanged(this.tree)
   }
 
+  /**
+   * Asks the source about a file. Behind it a version that has just come can be opened, even when
+   * its path is given to the next one before.
+   */
+  async look(path: string): Promise<void> {
+    for (let look = 0; look < STARTS_MAX; look += 1) {
+      await this.tree.check(path, 0)
+      const slot = this.#slots.get(path)
+      if (slot === undefined || (await this.#fresh.hold(slot))) return
+    }
+  }
+
   /** The slot's version is no longer the source's. Readers that have it open keep its bytes. */
-  #retire(path: string, reason: EvictionReason): void {
+  #retire(path: string, reason: EvictionReason, isReplaced: boolean): void {
     const slot = this.#slots.get(path)
     if (slot === undefined) return
     this.#slots.delete(path)
+    const fresh = this.#fresh.take(slot)
     const wasResident = slot.state === 'resident'
+    if (fresh !== null && isReplaced && !wasResident) this.#front.showLast(slot, fresh.fd)
+    void fresh?.close()
     if (wasResident) this.#dispose(slot, true, reason)
+    else this.#front.evict(slot, true)
     slot.hydration?.finish({ kind: 'changed', message: `the source file is ${reason}` })
     if (slot.half !== null) this.#discard(slot, slot.half.fd)
     slot.half = null
@@ -180,6 +203,7 @@ export class ModelCache {
     if (slot.state === 'retired') return Promise.resolve({ kind: 'changed' })
     const known = this.#wishes.get(slot)
     const wish = known ?? this.#wishes.add(slot, urgency)
+    if (urgency === 'open') void this.#fresh.hold(slot)
     if (known !== undefined) {
       this.#wishes.hurry(known, urgency)
       slot.hydration?.hurry(urgency)
@@ -207,7 +231,7 @@ export class ModelCache {
     const { slot } = wish
     const { now, hooks } = this.#options
     const startedMs = now()
-    this.#modelStarts(slot, startedMs)
+    this.#loads.begins(slot.model)
     for (let start = 0; start < STARTS_MAX; start += 1) {
       const end = await this.#attempt(wish)
       if (slot.state === 'retired') break
@@ -222,14 +246,14 @@ export class ModelCache {
       }
       slot.error = end.kind === 'cancelled' ? 'cancelled' : end.message
       // A changed source is a new slot, unless the source only seemed to change: then once more.
-      if (end.kind === 'changed') await this.tree.check(slot.file.path, 0)
+      if (end.kind === 'changed') await this.look(slot.file.path)
       if (this.#slots.get(slot.file.path) !== slot) break
       if (end.kind !== 'changed' || start === STARTS_MAX - 1) {
         this.#failed(slot, slot.error)
         break
       }
     }
-    this.#modelEnds(slot)
+    this.#loads.ends(slot.model)
     this.#startWishes()
   }
 
@@ -287,21 +311,16 @@ export class ModelCache {
 
   /** A new file of the store; null when there is no room for it. */
   #begin(slot: Slot): StoreFile | null {
-    const { residents, store, log } = this.#options
+    const { residents, store, log, hooks } = this.#options
     if (!residents.reserve(slot, this.modelNameOf(slot))) return null
     try {
-      return beginFile(store, slot, () => this.#noteLost(slot))
+      return beginFile(store, slot, () => hooks.onNoteLost(slot))
     } catch (error) {
       residents.release(slot)
       const message = error instanceof Error ? error.message : String(error)
       log.warn({ path: slot.file.path, error: message }, 'no room in the store')
       return null
     }
-  }
-
-  #noteLost({ file: { path } }: Slot): void {
-    this.#options.log.error({ path }, 'no note could be left beside a file')
-    this.#options.hooks.onNoteLost()
   }
 
   /** Forgets what was written of a file that did not become resident. */
@@ -342,21 +361,13 @@ export class ModelCache {
     const { residents, store } = this.#options
     slot.state = 'resident'
     slot.hugeBytes = slot.fd === null ? null : store.hugeBytes(slot.fd)
-    this.#lookAtPages(slot)
+    this.#smallPages.look(slot)
     residents.settle({
       slot,
       model: this.modelNameOf(slot),
       evict: () => this.#dispose(slot, false, 'room'),
     })
     this.#front.publish(slot)
-  }
-
-  /** Once: memory that is fragmented gives small pages silently, and reads at half the speed. */
-  #lookAtPages(slot: Slot): void {
-    if (this.#hasSmallPages || !hasSmallPages(slot)) return
-    this.#hasSmallPages = true
-    const fields = { path: slot.file.path, huge_bytes: slot.hugeBytes }
-    this.#options.log.warn(fields, 'few huge pages are to be had: reads are about half as fast')
   }
 
   /** Takes over a file that was complete and was checked, from before a restart. */
@@ -384,17 +395,5 @@ export class ModelCache {
   /** One name for the models of all sources. */
   modelNameOf({ model }: Slot): string {
     return `${this.sourceId}\0${model}`
-  }
-
-  #modelStarts(slot: Slot, nowMs: number): void {
-    if (!this.#modelsLoading.has(slot.model)) this.#modelsLoading.set(slot.model, nowMs)
-  }
-
-  /** The last file of a model is here: how long did the whole of it take? */
-  #modelEnds(slot: Slot): void {
-    const startedMs = this.#modelsLoading.get(slot.model)
-    if (startedMs === undefined || this.#wishes.countOf(slot.model) > 0) return
-    this.#modelsLoading.delete(slot.model)
-    this.#options.hooks.onModelReady(slot.model, this.#options.now() - startedMs)
   }
 }

@@ -30,7 +30,8 @@ function isOfModel(slot: Slot, name: string): boolean {
   return slot.model === path.posix.dirname(name) || slot.model === (name === '' ? '.' : name)
 }
 
-function isBelow(file: string, name: string): boolean {
+/** Whether it is the named entry or lies in it; '' is everything. */
+export function isBelow(file: string, name: string): boolean {
   return file === name || name === '' || file.startsWith(`${name}/`)
 }
 

@@ -78,8 +78,3 @@ export function versionKeyOf(file: TreeFile): string {
 export function storeNameOf(file: TreeFile): string {
   return `${file.fileId}.${versionKeyOf(file)}`
 }
-
-/** Whether most of a file lies in small pages that could lie in huge ones. */
-export function hasSmallPages({ hugeBytes, file: { size } }: Slot): boolean {
-  return hugeBytes !== null && size >= HUGE_PAGE_BYTES && hugeBytes < size / 2
-}

@@ -136,6 +136,8 @@ export interface FileUse {
   readonly usedAtMs: number
   /** The inode number that applications see. */
   readonly node: number
+  /** Opens are held until its bytes are here. */
+  readonly isAwaited: boolean
 }
 
 export interface MountCounts {
@@ -318,10 +320,10 @@ export class ModelMount {
   }
 
   use(file: number): FileUse {
-    const out = new Float64Array(4)
+    const out = new Float64Array(5)
     if (!this.#native.mountUse(this.#id, file, out)) throw new TypeError(`no file has id ${file}`)
-    const [opens = 0, opensTotal = 0, usedAtMs = 0, node = 0] = out
-    return { opens, opensTotal, usedAtMs, node }
+    const [opens = 0, opensTotal = 0, usedAtMs = 0, node = 0, isAwaited = 0] = out
+    return { opens, opensTotal, usedAtMs, node, isAwaited: isAwaited === 1 }
   }
 
   /** What `df` shows. */

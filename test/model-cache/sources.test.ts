@@ -9,9 +9,10 @@ import {
   symlinkSync,
   utimesSync,
 } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { gatedPeer } from './gated_peer.ts'
 import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
 import { type Folders, makeFolders, Served, tidyUp } from './served.ts'
@@ -57,6 +58,30 @@ describe.runIf(canMount)('a source that changes', () => {
     expect((await readFile(inFast('m/a'))).equals(before)).toBe(true)
     replace('m/a', after, 1e9)
     await until(async () => (await readFile(inFast('m/a'))).equals(after))
+  })
+
+  test('again, while an open waits for it: the open has the version it was promised', async () => {
+    const [first, second, third] = [MIB, 2 * MIB, 3 * MIB].map(size => randomBytes(size))
+    place.write('m/a', second!)
+    // The peer has the second version and gives nothing of it, so that its load lasts.
+    const peer = await gatedPeer(source, 'm/a', second!)
+    try {
+      const kept = path.join(place.folder, 'kept')
+      renameSync(path.join(source, 'm/a'), kept)
+      place.write('m/a', first!)
+      const words = ['--capacity', '1GiB', '--revalidate', '0', '--scan', '1h']
+      await place.start('mount', source, fast, ...words, '--peers', peer.address)
+      expect((await readFile(inFast('m/a'))).equals(first!)).toBe(true)
+      renameSync(kept, path.join(source, 'm/a'))
+      const reading = readFile(inFast('m/a'))
+      await until(async () => (await place.asked()).caches[0]!.files[0]?.state === 'hydrating')
+      replace('m/a', third!)
+      expect((await stat(inFast('m/a'))).size).toBe(third!.length)
+      expect((await reading).equals(second!)).toBe(true)
+      expect((await readFile(inFast('m/a'))).equals(third!)).toBe(true)
+    } finally {
+      await peer.close()
+    }
   })
 
   test('under a loader that pins its generation: every shard is of one version', async () => {
