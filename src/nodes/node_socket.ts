@@ -14,11 +14,11 @@
  * call and the `afterRead` task of the same read, and whoever keeps it copies it (ReadGatherer).
  * While the parser is paused nothing is read, so an end comes behind the bytes: undici 7 fails an
  * assertion, which ends the process, when a reply without a length ends while it is paused.
- * TLS sockets are undici's own, on Node's stream.
  */
-import { type ConnectOpts, Socket, type SocketConstructorOpts } from 'node:net'
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectSecurely } from 'node:tls'
 import type { buildConnector as Connectors } from 'undici'
-import { buildConnector, ConnectTimeoutError } from './undici.ts'
+import { ConnectTimeoutError } from './undici.ts'
 
 /** What one read takes at most; Node's own streams read as much. */
 const READ_BYTES_MAX = 65_536
@@ -38,7 +38,7 @@ export function afterRead(next: () => void): void {
 }
 
 /** Tells undici of a read; it takes the bytes before this returns, unless its parser pauses. */
-function tellReadable(socket: NodeSocket): void {
+function tellReadable(socket: Socket): void {
   isReadGoingOn = true
   try {
     socket.emit('readable')
@@ -50,24 +50,36 @@ function tellReadable(socket: NodeSocket): void {
   due?.()
 }
 
-class NodeSocket extends Socket {
-  /** Bytes that undici has not taken: a view of READ_BUFFER during a read, else a copy. */
+/** What one socket has read and undici has not taken yet. */
+class NodeReads {
+  readonly onread = { buffer: READ_BUFFER, callback: (size: number) => this.#take(size) }
+  /** A view of READ_BUFFER during a read, else a copy. */
   #unread: Buffer | null = null
   #isReading = false
+  #socket: Socket | null = null
 
-  constructor() {
-    // Node reads `onread` here, though its types know it of `connect` only.
-    const options: SocketConstructorOpts & ConnectOpts = {
-      onread: { buffer: READ_BUFFER, callback: size => this.#take(size) },
+  /** From now on whoever reads the socket, which was made with `onread`, reads it here. */
+  attach(socket: Socket): void {
+    this.#socket = socket
+    const read = socket.read.bind(socket)
+    socket.read = size => this.#read(size, read)
+    // The parser has paused within what it had read.
+    socket.unshift = (rest: Buffer) => {
+      this.#unread = rest
     }
-    super(options)
   }
 
-  /** One read of the system; false: read no more until `read` finds nothing here. */
+  /** One read of the system; false: read no more until `#read` finds nothing here. */
   #take(size: number): boolean {
-    this.#unread = READ_BUFFER.subarray(0, size)
+    const bytes = READ_BUFFER.subarray(0, size)
+    if (this.#unread !== null) {
+      // TLS tells all records of a read, also behind the one at which it was told to stop.
+      this.#unread = Buffer.concat([this.#unread, bytes])
+      return false
+    }
+    this.#unread = bytes
     this.#isReading = true
-    tellReadable(this)
+    if (this.#socket !== null) tellReadable(this.#socket)
     this.#isReading = false
     const rest = this.#unread
     if (rest === null) return true
@@ -76,52 +88,57 @@ class NodeSocket extends Socket {
   }
 
   /** What has been read, as it is; null: there is nothing, and reading goes on where it had stopped. */
-  override read(size?: number): Buffer | null {
+  #read(size: number | undefined, readOn: (size?: number) => Buffer | null): Buffer | null {
     const chunk = this.#unread
-    if (size === 0 || (chunk === null && !this.#isReading)) {
-      super.read(size)
+    if (chunk === null) {
+      if (size === 0 || !this.#isReading) readOn(size)
       return null
     }
+    // An end that TLS tells together with the bytes before it has to wait for them.
+    if (size === 0) return null
     this.#unread = null
     return chunk
   }
-
-  /** The parser has paused within what it had read. */
-  override unshift(rest: Buffer): void {
-    this.#unread = rest
-  }
 }
 
-/** Opens sockets for a Pool; one that is not accepted within `timeoutMs` is an error. */
+/** Opens sockets to one origin for its Pool; one that is not there within `timeoutMs` is an error. */
 export function nodeConnector(timeoutMs: number): Connectors.connector {
-  const connectSecurely = buildConnector({ timeout: timeoutMs })
-  return (options, callback) => {
-    if (options.protocol === 'https:') connectSecurely(options, callback)
-    else connect(options, timeoutMs, callback)
+  // Of TLS: the next connection begins with what the last had agreed on.
+  let session: Buffer | undefined
+  return ({ hostname, port, protocol, servername }, callback) => {
+    const reads = new NodeReads()
+    const { onread } = reads
+    const isSecure = protocol === 'https:'
+    const place = { host: hostname, port: Number(port || (isSecure ? 443 : 80)), onread }
+    // An address is no name that a certificate is chosen by.
+    const name = servername ?? (isIP(hostname) === 0 ? hostname : '')
+    const socket = isSecure
+      ? connectSecurely({ ...place, servername: name, session, ALPNProtocols: ['http/1.1'] })
+      : connect(place)
+    reads.attach(socket)
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
+    // Said by TLS sockets only.
+    socket.on('session', (agreed: Buffer) => {
+      session = agreed
+    })
+    const timer = setTimeout(() => {
+      const address = `${hostname}:${place.port}`
+      socket.destroy(new ConnectTimeoutError(`${address} did not accept within ${timeoutMs} ms`))
+    }, timeoutMs)
+    timer.unref()
+    settled(socket, isSecure ? 'secureConnect' : 'connect', error => {
+      clearTimeout(timer)
+      if (error === null) callback(null, socket)
+      else callback(error, null)
+    })
   }
 }
 
-function connect(
-  { hostname, port }: Connectors.Options,
-  timeoutMs: number,
-  callback: Connectors.Callback,
-): void {
-  const socket = new NodeSocket()
-  const failed = (error: Error): void => {
-    clearTimeout(timer)
-    callback(error, null)
-  }
-  const timer = setTimeout(() => {
-    const address = `${hostname}:${port}`
-    socket.destroy(new ConnectTimeoutError(`${address} did not accept within ${timeoutMs} ms`))
-  }, timeoutMs)
-  timer.unref()
-  socket.once('error', failed)
-  socket.once('connect', () => {
-    clearTimeout(timer)
-    socket.off('error', failed)
-    callback(null, socket)
+/** Calls `next` at `event`, or with the error that came in its place. */
+function settled(socket: Socket, event: string, next: (error: Error | null) => void): void {
+  socket.once('error', next)
+  socket.once(event, () => {
+    socket.off('error', next)
+    next(null)
   })
-  socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
-  socket.connect({ host: hostname, port: Number(port === '' ? 80 : port) })
 }

@@ -19,7 +19,6 @@ type Request = (
 // Decode boundary: CommonJS files of a pinned package, whose types are those of its index.
 /* oxlint-disable typescript/no-unsafe-type-assertion */
 export const Pool = load('undici/lib/dispatcher/pool.js') as typeof Undici.Pool
-export const buildConnector = load('undici/lib/core/connect.js') as typeof Undici.buildConnector
 export const { ConnectTimeoutError } = load('undici/lib/core/errors.js') as typeof Undici.errors
 export const Agent = load('undici/lib/dispatcher/agent.js') as typeof Undici.Agent
 const requestOf = load('undici/lib/api/api-request.js') as Request

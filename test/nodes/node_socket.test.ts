@@ -1,11 +1,12 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { createServer as createTlsServer } from 'node:tls'
 import type { Dispatcher } from 'undici'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Attempt, type AttemptListener } from '../../src/exchange/attempt.ts'
 import { afterRead } from '../../src/nodes/node_socket.ts'
 import { classifySocketError } from '../../src/nodes/socket_errors.ts'
@@ -29,15 +30,44 @@ function targetOf(server: Server, protocol = 'http'): SocketTarget {
 }
 
 /** A server that says whatever `answer` writes once it has got a request. */
-async function rawNode(answer: (socket: Socket) => void): Promise<SocketTarget> {
-  const server = createServer(socket => {
+async function rawNode(answer: (socket: Socket) => void, protocol = 'http'): Promise<SocketTarget> {
+  const serve = (socket: Socket): void => {
     socket.on('error', () => {})
     socket.on('data', () => answer(socket))
     cleanups.push(() => socket.destroy())
-  })
+  }
+  const server = protocol === 'http' ? createServer(serve) : createTlsServer(identity(), serve)
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   cleanups.push(() => server.close())
-  return targetOf(server)
+  return targetOf(server, protocol)
+}
+
+const hasOpenssl = spawnSync('openssl', ['version']).status === 0
+
+/** A key of 127.0.0.1 and a certificate that only itself vouches for. */
+function identity(): { key: Buffer; cert: Buffer } {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-tls-'))
+  const [key, cert] = [path.join(folder, 'key.pem'), path.join(folder, 'cert.pem')]
+  const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1']
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const files = ['-keyout', key, '-out', cert]
+  try {
+    execFileSync('openssl', ['req', '-x509', ...curve, ...subject, ...files], { stdio: 'ignore' })
+    return { key: readFileSync(key), cert: readFileSync(cert) }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+/** Until the end of the test every certificate is believed. */
+function trustAll(): void {
+  const name = 'NODE_TLS_REJECT_UNAUTHORIZED'
+  const before = process.env[name]
+  cleanups.push(() => {
+    if (before === undefined) delete process.env[name]
+    else process.env[name] = before
+  })
+  process.env[name] = '0'
 }
 
 /** Collects a reply; `onPiece` may pause it. */
@@ -82,13 +112,17 @@ function chunked(...parts: string[]): string {
   return `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${body}0\r\n\r\n`
 }
 
-describe('a socket to a node', () => {
+describe.each(hasOpenssl ? ['http', 'https'] : ['http'])('a socket to a node, %s', protocol => {
+  beforeEach(() => {
+    if (protocol === 'https') trustAll()
+  })
+
   test('a reply that is cut at any byte, and paused at every piece, arrives whole', async () => {
     const reply = chunked('one', 'two and a half', 'three')
     let cut = 0
     const node = await rawNode(socket => {
       socket.write(reply.slice(0, cut), () => setImmediate(() => socket.write(reply.slice(cut))))
-    })
+    }, protocol)
     const sockets = openSockets()
     for (cut = 1; cut < reply.length; cut++) {
       const got = new Collect(({ controller }) => {
@@ -104,7 +138,7 @@ describe('a socket to a node', () => {
 
   test('a pause that is lifted within the same read goes on with it', async () => {
     const parts = Array.from({ length: 50 }, (_, i) => `part ${i};`)
-    const node = await rawNode(socket => socket.write(chunked(...parts)))
+    const node = await rawNode(socket => socket.write(chunked(...parts)), protocol)
     const got = new Collect(({ controller }) => {
       controller?.pause()
       queueMicrotask(() => controller?.resume())
@@ -122,7 +156,7 @@ describe('a socket to a node', () => {
       sent = socket
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`)
       for (let i = 0; i < size / piece.length; i++) socket.write(piece)
-    })
+    }, protocol)
     let bytes = 0
     const got = new Collect(({ controller, body, pieces }) => {
       bytes += body.length
@@ -148,8 +182,11 @@ describe('a socket to a node', () => {
   })
 
   test('an end while the reply is paused is heard behind its bytes', async () => {
-    const node = await rawNode(socket => socket.end('HTTP/1.1 200 OK\r\n\r\nall of it'))
-    const cut = await rawNode(socket => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na'))
+    const node = await rawNode(socket => socket.end('HTTP/1.1 200 OK\r\n\r\nall of it'), protocol)
+    const cut = await rawNode(
+      socket => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na'),
+      protocol,
+    )
     const sockets = openSockets()
     for (const [target, body, isCut] of [
       [node, 'all of it', false],
@@ -177,7 +214,7 @@ describe('a socket to a node', () => {
         else socket.write('0\r\n\r\n')
       }
       more()
-    })
+    }, protocol)
     const sockets = openSockets()
     await Promise.all(
       Array.from({ length: 20 }, async () => {
@@ -201,7 +238,7 @@ describe('a socket to a node', () => {
 
   test('a task behind a read runs in the same callback, without one as a microtask', async () => {
     const order: string[] = []
-    const node = await rawNode(socket => socket.write(chunked('a', 'b')))
+    const node = await rawNode(socket => socket.write(chunked('a', 'b')), protocol)
     const got = new Collect(({ pieces }) => {
       order.push(`piece ${pieces}`)
       queueMicrotask(() => order.push(`microtask of ${pieces}`))
@@ -240,17 +277,8 @@ describe('connecting to a node', () => {
     expect(classifySocketError(got.error)).toBe('refused')
   })
 
-  const hasOpenssl = spawnSync('openssl', ['version']).status === 0
   test.skipIf(!hasOpenssl)('a node behind TLS: a bad certificate is "refused"', async () => {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-tls-'))
-    cleanups.push(() => rmSync(folder, { recursive: true }))
-    const [key, cert] = [path.join(folder, 'key.pem'), path.join(folder, 'cert.pem')]
-    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1']
-    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-    const files = ['-keyout', key, '-out', cert]
-    execFileSync('openssl', ['req', '-x509', ...curve, ...subject, ...files], { stdio: 'ignore' })
-    const pem = { key: readFileSync(key), cert: readFileSync(cert) }
-    const server = createTlsServer(pem, (_, response) => response.end('over TLS'))
+    const server = createHttpsServer(identity(), (_, response) => response.end('over TLS'))
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     cleanups.push(() => {
       server.closeAllConnections()
@@ -262,12 +290,7 @@ describe('connecting to a node', () => {
     await refused.ended
     expect(classifySocketError(refused.error)).toBe('refused')
 
-    const before = process.env['NODE_TLS_REJECT_UNAUTHORIZED']
-    cleanups.push(() => {
-      if (before === undefined) delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']
-      else process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = before
-    })
-    process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0'
+    trustAll()
     const trusted = new Collect()
     openSockets().dispatch(node, GET, trusted)
     await trusted.ended
