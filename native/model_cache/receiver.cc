@@ -105,6 +105,7 @@ class Stream {
   }
   void disconnect();
   void fail_all(int error);
+  void fail_waiting(int error);
 
   std::shared_ptr<Peer> peer_;
   std::uint8_t* bounce_;
@@ -251,6 +252,16 @@ void Stream::fail_all(int error) {
   on_the_way_.clear();
 }
 
+// What waits for a stream of a silent peer would be told so only after as long a silence again.
+void Stream::fail_waiting(int error) {
+  std::deque<Fetch> waiting;
+  {
+    const std::lock_guard lock(peer_->mutex);
+    waiting.swap(peer_->queue);
+  }
+  for (const Fetch& fetch : waiting) tell(fetch, error, 0);
+}
+
 // Sends the heads that are not sent, on a new socket if there is none. Connecting and waiting for
 // the first byte of a reply share one time of silence.
 int Stream::start_all() {
@@ -297,6 +308,7 @@ void Stream::run() {
     }
     if (error < 0) {
       fail_all(error);
+      if (error == -ETIMEDOUT) fail_waiting(error);
       continue;
     }
     on_the_way_.pop_front();

@@ -12,7 +12,8 @@
 //
 // Nothing is written before the whole chunk is verified; a wrong chunk, a wrong length, a peer
 // that is silent for `silence_ms` (connecting counts), or slower than four times that in all, is
-// an error of that fetch and of what was pipelined behind it, and closes the socket. Chunks
+// an error of that fetch and of what was pipelined behind it, and closes the socket. Silence is
+// also one of what waits for a stream, since whoever asked has to ask another in time. Chunks
 // fetched before stay.
 //
 // A socket that was idle may have been closed by the peer meanwhile: if it ends before the first

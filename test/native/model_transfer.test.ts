@@ -350,6 +350,28 @@ describe('a peer that misbehaves', () => {
     await fails(port, 'ECONNREFUSED')
   })
 
+  test('that is silent is not asked for what waits behind', async () => {
+    let connections = 0
+    const server = net.createServer(socket => {
+      connections += 1
+      socket.on('error', () => undefined).resume()
+    })
+    ends.push(() => server.close())
+    await new Promise<void>(resolve => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+    writeFileSync(path.join(folder, 'copy'), 'untouched!')
+    const to = openSync(path.join(folder, 'copy'), 'r+')
+    const asked = peer((server.address() as AddressInfo).port, 1)
+    const fetch = { ...FETCH, head: headOf(), to, silenceMsMax: 300 }
+    const fetches = Array.from({ length: 8 }, () => asked.fetch(fetch))
+    for (const one of await Promise.allSettled(fetches)) {
+      expect(one).toMatchObject({ status: 'rejected', reason: { code: 'ETIMEDOUT' } })
+    }
+    closeSync(to)
+    expect(connections).toBe(1)
+  })
+
   test('arguments out of their domain are TypeErrors', async () => {
     const options = { host: '127.0.0.1', port: 1, streams: PEER_STREAMS_MAX + 1 }
     expect(() => ChunkPeer.open(options)).toThrow(TypeError)
