@@ -10,6 +10,7 @@
  * expected to, so only those that have just changed cost an open here. At most FRESH_MAX are
  * remembered, for which DESCRIPTORS_MIN in descriptors.ts has room; the oldest goes first.
  */
+import { isBelow } from './pinned.ts'
 import type { Slot } from './slot.ts'
 import { isSame, type Source, SourceError, type SourceHandle } from './source.ts'
 
@@ -39,9 +40,19 @@ export class FreshHandles {
     return slot.state !== 'resident' && this.#handles.get(slot) === null
   }
 
-  /** Opens a version that has just come; false: its path leads elsewhere already. */
-  async hold(slot: Slot): Promise<boolean> {
-    if (!this.#isWanted(slot)) return true
+  /**
+   * Opens the versions that have just come at this path or below it; false: the path of one leads
+   * elsewhere already.
+   */
+  async hold(path: string): Promise<boolean> {
+    const wanted = [...this.#handles.keys()].filter(
+      slot => isBelow(slot.file.path, path) && this.#isWanted(slot),
+    )
+    const held = await Promise.all(wanted.map(slot => this.#open(slot)))
+    return !held.includes(false)
+  }
+
+  async #open(slot: Slot): Promise<boolean> {
     try {
       const handle = await this.#source.open(slot.file.path)
       const isIt = await handle.stat().then(

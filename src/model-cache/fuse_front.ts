@@ -234,12 +234,11 @@ export class FuseFront implements Front {
 
   async #checkWanted(file: number): Promise<void> {
     const name = this.#pathOf.get(file)
-    const { tree } = this.#options.cache()
-    const isFile = name !== undefined && tree.get(name)?.kind === 'file'
+    const cache = this.#options.cache()
+    const isFile = name !== undefined && cache.tree.get(name)?.kind === 'file'
     // A generation that is to be pinned is looked at as one.
-    if (isFile && this.#options.pinsGeneration) await tree.checkBelow(folderOf(name))
-    else if (isFile) await this.#options.cache().look(name)
-    else if (name !== undefined) await tree.check(name, 0)
+    if (isFile && this.#options.pinsGeneration) await cache.tree.checkBelow(folderOf(name))
+    else if (name !== undefined) await cache.look(name)
     this.#mount.confirm(file)
   }
 

@@ -130,14 +130,13 @@ export class ModelCache {
   }
 
   /**
-   * Asks the source about a file. Behind it a version that has just come can be opened, even when
-   * its path is given to the next one before.
+   * Asks the source about a file or folder. Behind it the versions that have just come can be
+   * opened, even when their paths are given to the next ones before.
    */
   async look(path: string): Promise<void> {
     for (let look = 0; look < STARTS_MAX; look += 1) {
       await this.tree.check(path, 0)
-      const slot = this.#slots.get(path)
-      if (slot === undefined || (await this.#fresh.hold(slot))) return
+      if (await this.#fresh.hold(path)) return
     }
   }
 
@@ -203,7 +202,7 @@ export class ModelCache {
     if (slot.state === 'retired') return Promise.resolve({ kind: 'changed' })
     const known = this.#wishes.get(slot)
     const wish = known ?? this.#wishes.add(slot, urgency)
-    if (urgency === 'open') void this.#fresh.hold(slot)
+    if (urgency === 'open') void this.#fresh.hold(slot.file.path)
     if (known !== undefined) {
       this.#wishes.hurry(known, urgency)
       slot.hydration?.hurry(urgency)
