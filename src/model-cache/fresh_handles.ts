@@ -12,7 +12,7 @@
  */
 import { isBelow } from './pinned.ts'
 import type { Slot } from './slot.ts'
-import { isSame, type Source, SourceError, type SourceHandle } from './source.ts'
+import { openVersion, type Source, SourceError, type SourceHandle } from './source.ts'
 
 /** Milliseconds in which a file that has changed may well change again. */
 const FRESH_MS = 2_000
@@ -54,14 +54,10 @@ export class FreshHandles {
 
   async #open(slot: Slot): Promise<boolean> {
     try {
-      const handle = await this.#source.open(slot.file.path)
-      const isIt = await handle.stat().then(
-        stat => isSame(stat, slot.file),
-        () => false,
-      )
-      if (isIt && this.#isWanted(slot)) this.#handles.set(slot, handle)
+      const handle = await openVersion(this.#source, slot.file)
+      if (this.#isWanted(slot)) this.#handles.set(slot, handle)
       else await handle.close()
-      return isIt
+      return true
     } catch (error) {
       if (!(error instanceof SourceError)) throw error
       return false

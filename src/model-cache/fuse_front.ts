@@ -28,7 +28,7 @@ import { PIN_MS } from './pinned.ts'
 import type { RequestLimit } from './request_limit.ts'
 import type { Residents } from './residents.ts'
 import { type Slot, versionKeyOf } from './slot.ts'
-import { isSame, type Source } from './source.ts'
+import { openVersion, type Source, SourceError } from './source.ts'
 import type { TreeEntry as Entry, Tree } from './tree.ts'
 
 /** Milliseconds between two looks at what was opened. */
@@ -253,19 +253,19 @@ export class FuseFront implements Front {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined) return
     try {
-      const handle = await this.#options.source.open(slot.file.path)
+      const handle = await openVersion(this.#options.source, slot.file)
       try {
-        if (!isSame(await handle.stat(), slot.file)) {
-          await this.#options.cache().look(slot.file.path)
-          this.#mount.fail(id, 'ESTALE')
-          return
-        }
         this.#showSource(id, handle.fd)
         this.#boundBypassed(slot)
       } finally {
         await handle.close()
       }
     } catch (error) {
+      if (error instanceof SourceError && error.fault === 'changed') {
+        await this.#options.cache().look(slot.file.path)
+        this.#mount.fail(id, 'ESTALE')
+        return
+      }
       this.fail(slot, error instanceof Error ? error.message : String(error))
     }
   }

@@ -21,7 +21,7 @@ import { type Hydration, rankOf } from './hydration.ts'
 import type { ChunkMover } from './mover.ts'
 import type { Peer } from './peer.ts'
 import { type Route, routeOf, type Tier } from './routes.ts'
-import { isSame, type Source, SourceError, type SourceHandle } from './source.ts'
+import { isSame, openVersion, type Source, SourceError } from './source.ts'
 import { SourceLease } from './source_lease.ts'
 
 /** First and longest pause before the source is asked again, in milliseconds. */
@@ -180,7 +180,7 @@ export class Hydrator {
     this.#sourceInFlight += 1
     map.claim(chunk)
     try {
-      hydration.sourceLease ??= new SourceLease(this.#openSource(work))
+      hydration.sourceLease ??= new SourceLease(openVersion(source, file))
       const offset = chunk * map.length(0)
       const { mover } = this.#options
       const digest = await hydration.sourceLease.use(({ fd }) =>
@@ -196,14 +196,6 @@ export class Hydrator {
       map.unclaim(chunk)
       this.#sourceInFlight -= 1
     }
-  }
-
-  async #openSource({ hydration, source }: Work): Promise<SourceHandle> {
-    const handle = await source.open(hydration.file.path)
-    const stat = await handle.stat()
-    if (isSame(stat, hydration.file)) return handle
-    await handle.close()
-    throw new SourceError('changed', `${hydration.file.path} is not what it was when it was listed`)
   }
 
   /** The source has spoken: whoever said something else about this chunk is a liar. */

@@ -73,3 +73,15 @@ export function isSame(a: SourceStat, b: SourceStat): boolean {
     a.size === b.size && a.mtimeNs === b.mtimeNs && a.inode === b.inode && a.ctimeNs === b.ctimeNs
   )
 }
+
+/** Opens exactly this version; a path that leads to another one is the fault `changed`. */
+export async function openVersion(source: Source, file: SourceFile): Promise<SourceHandle> {
+  const handle = await source.open(file.path)
+  try {
+    if (isSame(await handle.stat(), file)) return handle
+    throw new SourceError('changed', `${file.path} is not what it was when it was listed`)
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
