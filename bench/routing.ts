@@ -34,6 +34,7 @@ function nodeOf(slot: number, indexId: number): NodeView {
     epoch: 1,
     apiKey: null,
     models: [{ id: MODEL, parent: null, body: {} }],
+    indexModel: MODEL,
     ranks: [{ rank: 0, slot }],
     blockSize: BLOCK_SIZE,
     blockCount: 16_384,

@@ -32,7 +32,7 @@ napi_value release(napi_env env, napi_callback_info info) {
 
 napi_value read(napi_env env, napi_callback_info info) {
   const seam::Arguments<2> in(env, info);
-  const auto out = seam::view<std::int32_t>(env, in[0]);
+  const auto out = seam::view<double>(env, in[0]);
   const std::uint32_t slot_count = seam::u32(env, in[1]);
   WARMPATH_CHECK(out.length >= std::size_t{slot_count} * LOAD_WORDS);
   load_table().read(out.data, slot_count);

@@ -10,8 +10,8 @@ namespace {
 
 constexpr auto RELAXED = std::memory_order_relaxed;
 
-void take(std::atomic<std::int32_t>& word, std::int32_t amount) {
-  const std::int32_t before = word.fetch_sub(amount, RELAXED);
+void take(std::atomic<std::int64_t>& word, std::int32_t amount) {
+  const std::int64_t before = word.fetch_sub(amount, RELAXED);
   WARMPATH_CHECK(before >= amount);  // A lease was released twice, or with other amounts.
 }
 
@@ -22,7 +22,7 @@ bool LoadTable::acquire(std::uint32_t slot, std::int32_t prefill_tokens, std::in
   WARMPATH_CHECK(slot < LOAD_SLOTS_MAX);
   WARMPATH_CHECK(prefill_tokens >= 0 && blocks >= 0 && in_flight_max >= 0);
   Slot& load = slots_[slot];
-  std::int32_t running = load.in_flight.load(RELAXED);
+  std::int64_t running = load.in_flight.load(RELAXED);
   do {
     if (running >= in_flight_max) return false;
   } while (!load.in_flight.compare_exchange_weak(running, running + 1, RELAXED));
@@ -45,12 +45,14 @@ void LoadTable::release(std::uint32_t slot, std::int32_t prefill_tokens_left, st
   take(slots_[slot].in_flight, 1);
 }
 
-void LoadTable::read(std::int32_t* out, std::uint32_t slot_count) const {
+void LoadTable::read(double* out, std::uint32_t slot_count) const {
   WARMPATH_CHECK(slot_count <= LOAD_SLOTS_MAX);
   for (std::uint32_t slot = 0; slot < slot_count; slot++) {
-    out[slot * LOAD_WORDS] = slots_[slot].in_flight.load(RELAXED);
-    out[slot * LOAD_WORDS + 1] = slots_[slot].prefill_tokens.load(RELAXED);
-    out[slot * LOAD_WORDS + 2] = slots_[slot].blocks.load(RELAXED);
+    const Slot& load = slots_[slot];
+    double* words = out + std::size_t{slot} * LOAD_WORDS;
+    words[0] = static_cast<double>(load.in_flight.load(RELAXED));
+    words[1] = static_cast<double>(load.prefill_tokens.load(RELAXED));
+    words[2] = static_cast<double>(load.blocks.load(RELAXED));
   }
 }
 

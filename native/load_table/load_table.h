@@ -17,6 +17,10 @@
 // swap); no word is ever below zero (checked, a double release ends the process at once, because
 // routing on a corrupt table would be silent); when no lease is out, all three words are zero.
 //
+// Words have 64 bits: 142 prompts of 2^24 tokens in flight at one node are past 32, and a word that
+// wrapped would end the process at the releases. Readers get doubles, exact up to 2^53: a slot's
+// limit in flight and a lease's amounts are 2^24 at most, so no word passes 2^48.
+//
 // Costs: one cache line a slot (64 KiB in all), three uncontended atomic operations a lease. What
 // it does badly: the three words are not one snapshot. A reader may see a lease's in-flight word
 // before its tokens. Scores are estimates anyway, so readers take no lock for it.
@@ -40,7 +44,7 @@ class LoadTable {
   void first_token(std::uint32_t slot, std::int32_t prefill_tokens);
   void release(std::uint32_t slot, std::int32_t prefill_tokens_left, std::int32_t blocks);
   // LOAD_WORDS words a slot, from slot 0.
-  void read(std::int32_t* out, std::uint32_t slot_count) const;
+  void read(double* out, std::uint32_t slot_count) const;
   // True when the slot is at rest and all zero, so that it may be given to another node.
   bool clear(std::uint32_t slot);
   // Sum of all words of all slots: zero when no lease is out.
@@ -48,9 +52,9 @@ class LoadTable {
 
  private:
   struct alignas(64) Slot {
-    std::atomic<std::int32_t> in_flight{0};
-    std::atomic<std::int32_t> prefill_tokens{0};
-    std::atomic<std::int32_t> blocks{0};
+    std::atomic<std::int64_t> in_flight{0};
+    std::atomic<std::int64_t> prefill_tokens{0};
+    std::atomic<std::int64_t> blocks{0};
   };
   static_assert(sizeof(Slot) == 64, "one cache line a slot, so that ranks do not share one");
 

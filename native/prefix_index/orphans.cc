@@ -12,7 +12,9 @@ uint32_t Orphans::park(uint64_t parent, uint32_t slot, const uint64_t* hashes,
   parked->blocks.reserve(count);
   for (uint32_t i = 0; i < count; i++) {
     parked->blocks.push_back({hashes[i], tokens[i]});
-    by_block_.at({hashes[i], slot})++;
+    Copies& copies = by_block_.at({hashes[i], slot});
+    copies.newest = first_ + ring_.size();
+    copies.count++;
   }
   by_parent_.at({parent})++;
   bytes_ += bytes_of(*parked);
@@ -41,13 +43,15 @@ uint32_t Orphans::expire(uint64_t now) {
 }
 
 bool Orphans::remove(uint64_t hash, uint32_t slot) {
-  if (count_ == 0 || by_block_.find({hash, slot}) == nullptr) return false;
-  for (uint64_t id = first_ + ring_.size(); id-- > first_;) {
+  Copies* copies = count_ == 0 ? nullptr : by_block_.find({hash, slot});
+  if (copies == nullptr) return false;
+  for (uint64_t id = copies->newest + 1; id-- > first_;) {
     Parked* parked = get(id);
     if (parked == nullptr || parked->slot != slot) continue;
     for (ParkedBlock& block : parked->blocks) {
       if (block.hash != hash) continue;
       block.hash = 0;
+      copies->newest = id;
       forget_block(hash, slot);
       blocks_--;
       if (--parked->left == 0) pull(id);
@@ -58,10 +62,10 @@ bool Orphans::remove(uint64_t hash, uint32_t slot) {
 }
 
 void Orphans::forget_block(uint64_t hash, uint32_t slot) {
-  uint32_t* copies = by_block_.find({hash, slot});
+  Copies* copies = by_block_.find({hash, slot});
   WARMPATH_CHECK(copies != nullptr);
-  if (*copies > 1) {
-    --*copies;
+  if (copies->count > 1) {
+    copies->count--;
   } else {
     by_block_.erase({hash, slot});
   }

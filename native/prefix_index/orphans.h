@@ -3,7 +3,7 @@
 //   by parent   hash p -> 4 -> 9          oldest first
 //   parked 4    slot 3, parent p, blocks {h1 t1} {h2 t2}       t = hash of the block's tokens
 //   parked 9    slot 5, parent p, blocks {h3 t3}
-//   by block    (h1, slot 3) -> newest parked 4, 1 of them     so that a removal finds it
+//   by block    (h1, slot 3) -> parked 4 or before, 1 of them     so that a removal finds it
 //
 // Worked example: the batch that stored p was lost. Store h1 h2 behind p is parked as 4. Slot 3
 // removes h2: its place in 4 is blanked (the token hash stays, the chain runs through it). p is
@@ -12,8 +12,8 @@
 // Invariants: bounded in stores, bytes and age (counted in operations of the index); the oldest
 // goes first. A parked block that its node removed is never attached. Hashes here are scrambled
 // with the group, 0 = blank.
-// Costs: 16 B a block and 100-200 B a store. Bad at: finding the second copy of a block that was
-// parked twice (a scan).
+// Costs: 16 B a block and 100-200 B a store; a removal looks at the blocks of one store. Bad at:
+// finding the second copy of a block that was parked twice (a scan of the stores before).
 #pragma once
 
 #include <cstdint>
@@ -101,6 +101,11 @@ class Orphans {
   Parked* get(uint64_t id) {
     return id < first_ || id >= first_ + ring_.size() ? nullptr : ring_[id - first_].get();
   }
+  struct Copies {
+    uint64_t newest = 0;  // no copy lies in a later store than this one
+    uint32_t count = 0;
+    bool operator==(const Copies& o) const { return newest == o.newest && count == o.count; }
+  };
   std::unique_ptr<Parked> pull(uint64_t id);
   void forget_block(uint64_t hash, uint32_t slot);
   void trim_front();
@@ -111,7 +116,7 @@ class Orphans {
   OrphanLimits limits_;
   std::deque<std::unique_ptr<Parked>> ring_;  // by id - first_; gaps are null
   uint64_t first_ = 0;
-  FlatMap<BlockOf, uint32_t> by_block_;    // copies parked
+  FlatMap<BlockOf, Copies> by_block_;      // copies parked
   FlatMap<ParentOf, uint32_t> by_parent_;  // stores waiting
   uint32_t count_ = 0;
   uint64_t blocks_ = 0;

@@ -6,6 +6,7 @@
  * has no key.
  */
 import { addon } from './addon.ts'
+import { BLOCK_TOKENS_MAX } from './limits.ts'
 
 interface ChainAddon {
   chainSeed(seed: BigUint64Array): void
@@ -49,9 +50,6 @@ function checkRoom(name: string, words: BigUint64Array, wanted: number): void {
   }
 }
 
-/** Tokens or bytes that one key may cover. */
-const CHUNK_MAX = 1 << 20
-
 /**
  * Replaces the random seed of the process, for tests that want the same keys each time. Keys
  * made before are void, so it must come before the first root.
@@ -69,7 +67,7 @@ export function chainRoot(
   salt: string,
 ): void {
   checkRoom('out', out, 1)
-  checkCount('blockSize', blockSize, 1, CHUNK_MAX)
+  checkCount('blockSize', blockSize, 1, BLOCK_TOKENS_MAX)
   native.chainRoot(out, model, blockSize, adapter, salt)
 }
 
@@ -82,7 +80,7 @@ export function chainKeys(
   out: BigUint64Array,
 ): number {
   checkRoom('root', root, 1)
-  checkCount('blockSize', blockSize, 1, CHUNK_MAX)
+  checkCount('blockSize', blockSize, 1, BLOCK_TOKENS_MAX)
   checkCount('tokenCount', tokenCount, 0, tokens.length)
   checkRoom('out', out, Math.floor(tokenCount / blockSize))
   return native.chainKeys(root, tokens, tokenCount, blockSize, out)
@@ -98,7 +96,7 @@ export function textKeys(
   out: BigUint64Array,
 ): number {
   checkRoom('root', root, 1)
-  checkCount('chunkBytes', chunkBytes, 1, CHUNK_MAX)
+  checkCount('chunkBytes', chunkBytes, 1, BLOCK_TOKENS_MAX)
   checkCount('end', end, 0, text.length)
   checkCount('start', start, 0, end)
   checkRoom('out', out, Math.floor((end - start) / chunkBytes))

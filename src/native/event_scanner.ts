@@ -17,7 +17,7 @@ export const EVENT_FAILED = 16
 /** `event: message_stop` (Anthropic). */
 export const EVENT_MESSAGE_STOP = 32
 
-/** After one of these the engine has said all: end the body in the same turn. */
+/** What an engine says last, by the API that it speaks. */
 export const EVENT_TERMINAL =
   EVENT_DONE | EVENT_COMPLETED | EVENT_INCOMPLETE | EVENT_FAILED | EVENT_MESSAGE_STOP
 

@@ -11,14 +11,14 @@ import { SLOTS_MAX } from './limits.ts'
 /** Words of one slot in `read`: in flight, queued prefill tokens, decode blocks. */
 export const LOAD_WORDS = 3
 
-/** Tokens or blocks of one lease; sums of all leases of a slot stay within 32 bits. */
+/** Tokens or blocks of one lease; sums of all leases of a slot stay exact doubles. */
 const LEASE_AMOUNT_MAX = 1 << 24
 
 interface LoadAddon {
   loadAcquire(slot: number, prefillTokens: number, blocks: number, inFlightMax: number): boolean
   loadFirstToken(slot: number, prefillTokens: number): void
   loadRelease(slot: number, prefillTokensLeft: number, blocks: number): void
-  loadRead(out: Int32Array, slotCount: number): void
+  loadRead(out: Float64Array, slotCount: number): void
   loadClear(slot: number): boolean
   loadDrainCheck(): number
 }
@@ -65,7 +65,7 @@ export const loadTable = {
   },
 
   /** Fills `LOAD_WORDS` words a slot, from slot 0. */
-  read(out: Int32Array, slotCount: number): void {
+  read(out: Float64Array, slotCount: number): void {
     if (!(Number.isInteger(slotCount) && slotCount >= 0 && slotCount <= SLOTS_MAX)) {
       throw new TypeError(`slotCount must be an integer from 0 to ${SLOTS_MAX}, got ${slotCount}`)
     }

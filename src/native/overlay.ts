@@ -7,7 +7,7 @@
  * of minutes, bounded by `setCapacity` to the node's number of blocks).
  */
 import { addon } from './addon.ts'
-import { SLOTS_MAX } from './limits.ts'
+import { SLOT_BLOCKS_MAX, SLOTS_MAX } from './limits.ts'
 
 /** Longest life of a prediction; the table's clock wraps after 4.6 hours. */
 export const PREDICTION_TTL_MS_MAX = 3_600_000
@@ -78,7 +78,7 @@ export const overlay = {
    */
   setCapacity(slot: number, blocks: number): void {
     checkInteger('slot', slot, SLOTS_MAX - 1)
-    checkInteger('blocks', blocks, 0xffffffff)
+    checkInteger('blocks', blocks, SLOT_BLOCKS_MAX)
     native.overlaySetCapacity(slot, blocks)
   },
 

@@ -7,7 +7,7 @@
  */
 import { addon } from './addon.ts'
 import type { IndexBatch } from './index_batch.ts'
-import { SLOTS_MAX } from './limits.ts'
+import { BLOCK_TOKENS_MAX, SLOTS_MAX } from './limits.ts'
 
 export { IndexBatch } from './index_batch.ts'
 
@@ -129,7 +129,7 @@ export class PrefixIndex {
   static create(options: IndexOptions): PrefixIndex {
     const { blockSize, bytesMax } = options
     const { orphanStoresMax = 4096, orphanBytesMax = 1 << 24, orphanAgeOpsMax = 1 << 22 } = options
-    checkInteger('blockSize', blockSize, 1, 1 << 20)
+    checkInteger('blockSize', blockSize, 1, BLOCK_TOKENS_MAX)
     checkInteger('bytesMax', bytesMax, INDEX_BYTES_MIN, INDEX_BYTES_MAX)
     checkInteger('orphanStoresMax', orphanStoresMax, 0, 1 << 24)
     checkInteger('orphanBytesMax', orphanBytesMax, 0, INDEX_BYTES_MAX)

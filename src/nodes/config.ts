@@ -47,6 +47,12 @@ export const nodeEntrySchema = z.strictObject({
 
 export type NodeEntry = z.output<typeof nodeEntrySchema>
 
+/** What holds between the settings of an entry and does not here; null: nothing. */
+export function entryFault(entry: NodeEntry): string | null {
+  if (entry.kv_replay === undefined || (entry.kv_events ?? 'none') !== 'none') return null
+  return 'kv_replay is of no use without kv_events: set both or neither'
+}
+
 export const nodesSchema = z.array(nodeEntrySchema).default([]).describe('The fleet.')
 
 const durationMs = (ms: number) => duration(10, 600_000).default(ms)

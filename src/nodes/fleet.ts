@@ -31,6 +31,7 @@ import {
 } from './fleet_view.ts'
 import { KvCommands } from './kv_commands.ts'
 import { HashGroups, type KvFeed, type KvFeedReport } from './kv_feed.ts'
+import { ModelNames } from './model_names.ts'
 import { type KeeperSurroundings, NodeKeeper } from './node_keeper.ts'
 import type { FleetLog } from './node_ranks.ts'
 import type { Probe } from './probe.ts'
@@ -48,7 +49,7 @@ export interface FleetOptions {
   readonly models: readonly ModelView[]
   readonly kvFeed: KvFeed
   readonly log: FleetLog
-  /** Index of a base model and block size; made at the first call. */
+  /** Index of a base model and block size, made at the first call; 0 = too many, predictions. */
   prefixIndexFor(baseModel: string, blockSize: number): number
   /** Requests in flight on a slot, from the load table. */
   inFlightOf(slot: number): number
@@ -121,6 +122,9 @@ export class Fleet {
       log,
       kvCommands: this.#kvCommands,
       hashGroups: new HashGroups(),
+      modelNames: new ModelNames(() => {
+        for (const { keeper } of this.#members.values()) keeper.renamed()
+      }),
       allocateSlot: () => this.#slots.allocate(),
       retireSlot: slot => this.#retire(slot),
       prefixIndexFor: (model, blockSize) => options.prefixIndexFor(model, blockSize),

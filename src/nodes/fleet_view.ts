@@ -40,6 +40,8 @@ export interface NodeView {
   /** The gateway's credential towards the node; never a client's. */
   readonly apiKey: string | null
   readonly models: readonly ServedModel[]
+  /** Name under which its base model is indexed and keyed; empty while it has told none. */
+  readonly indexModel: string
   readonly ranks: readonly RankView[]
   /** Tokens a KV block holds; 0 = unknown. */
   readonly blockSize: number

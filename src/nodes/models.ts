@@ -6,11 +6,10 @@
  * a model is refused for want of a node and not as unknown. Everything is computed once per view
  * and then looked up: a request costs two map reads.
  *
- * Base model: the name that enters the chain root and names the index. A node may serve one model
- * under several names; the first by name stands for all of them.
+ * Base model: the name that enters the chain root and names the index. A model may be served under
+ * several names, which differ from node to node; one stands for all of them (`model_names.ts`).
  */
 import type { FleetView, NodeView, ServedModel } from './fleet_view.ts'
-import { indexModelOf } from './node_ranks.ts'
 
 export interface ResolvedModel {
   readonly id: string
@@ -23,13 +22,14 @@ export interface ResolvedModel {
 
 interface ModelIndex {
   readonly byId: ReadonlyMap<string, ResolvedModel>
+  readonly sole: ResolvedModel | null
   readonly list: string
 }
 
 const indexes = new WeakMap<FleetView, ModelIndex>()
 
 function baseOf(model: ServedModel, node: NodeView): { baseModel: string; adapter: string } {
-  const first = indexModelOf(node.models) ?? model.id
+  const first = node.indexModel || model.id
   if (model.parent === null) return { baseModel: first, adapter: '' }
   // The parent is one of the node's names of its model, or, on odd engines, a path.
   const isListed = node.models.some(one => one.id === model.parent && one.parent === null)
@@ -54,7 +54,13 @@ function buildIndex(view: FleetView): ModelIndex {
     }
   }
   const data = [...bodies.keys()].sort().map(id => bodies.get(id))
-  return { byId, list: JSON.stringify({ object: 'list', data }) }
+  return { byId, sole: soleOf(byId), list: JSON.stringify({ object: 'list', data }) }
+}
+
+function soleOf(byId: ReadonlyMap<string, ResolvedModel>): ResolvedModel | null {
+  const models = [...byId.values()]
+  const isOne = new Set(models.map(model => model.baseModel)).size === 1
+  return (isOne ? models.find(model => model.adapter === '') : null) ?? null
 }
 
 function indexOf(view: FleetView): ModelIndex {
@@ -76,6 +82,14 @@ export function describeModel(modelId: string, view: FleetView): string | null {
   const node = resolveModel(modelId, view)?.nodes[0]
   const model = node?.models.find(one => one.id === modelId)
   return model === undefined ? null : JSON.stringify(model.body)
+}
+
+/**
+ * What a request without a model is for: engines answer it with their base model, so it is known
+ * where all nodes serve the same one. Null where they do not.
+ */
+export function soleModel(view: FleetView): ResolvedModel | null {
+  return indexOf(view).sole
 }
 
 /** The nodes that serve a model, or null when no node knows it. */

@@ -114,6 +114,7 @@ export class NodeKeeper {
       epoch: this.#epoch,
       apiKey: this.entry.api_key ?? null,
       models: this.#facts?.models ?? NO_MODELS,
+      indexModel: this.ranks.indexModel,
       ranks: this.ranks.views,
       blockSize: first?.blockSize ?? 0,
       blockCount: first?.blockCount ?? 0,
@@ -161,9 +162,16 @@ export class NodeKeeper {
     this.ranks.reported(report.slot, report.state)
     if (report.restarted) {
       // This feed goes on with whoever answers now, but which process that is nobody has asked.
-      this.#restarted('KV sequence ran backwards')
+      this.#restarted('KV sequence ran backwards', report.slot)
       void this.#rediscover()
     }
+    this.#around.onChange()
+  }
+
+  /** The name of its model in the index may be another now. */
+  renamed(): void {
+    if (this.#facts === null || this.#isStopped) return
+    this.ranks.apply(this.#facts)
     this.#around.onChange()
   }
 
@@ -273,9 +281,12 @@ export class NodeKeeper {
     this.#settle()
   }
 
-  /** Drops what is known of the old process; the caller asks the new one. */
-  #restarted(how: string): void {
-    this.ranks.dropBlocks()
+  /**
+   * Drops what is known of the old process; the caller asks the new one. `witness` is the slot
+   * whose events showed it, if they did.
+   */
+  #restarted(how: string, witness: number | null = null): void {
+    this.ranks.dropBlocks(witness)
     this.#isUnknown = true
     this.#epoch = this.#around.nextEpoch()
     this.health.replaced()

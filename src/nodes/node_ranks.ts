@@ -11,6 +11,7 @@ import type { NodeFacts } from './discovery.ts'
 import type { RankView } from './fleet_view.ts'
 import type { KvCommands } from './kv_commands.ts'
 import type { HashGroups, KvFeedState, KvSubscription } from './kv_feed.ts'
+import type { ModelNames } from './model_names.ts'
 
 export interface FleetLog {
   info(fields: object, message: string): void
@@ -21,7 +22,9 @@ export interface RankSurroundings {
   readonly log: FleetLog
   allocateSlot(): number | null
   retireSlot(slot: number): void
-  /** The index of a base model and block size. */
+  /** Under which name the base model of a node is indexed that serves it under these. */
+  readonly modelNames: ModelNames
+  /** The index of a base model and block size; 0 when there are too many. */
   prefixIndexFor(baseModel: string, blockSize: number): number
   readonly kvCommands: KvCommands
   readonly hashGroups: HashGroups
@@ -32,19 +35,11 @@ interface Held {
   readonly slot: number
   /** What the subscription was made from; empty = none. */
   planKey: string
+  hasReplay: boolean
   state: KvFeedState
 }
 
 type RankPlan = Omit<KvSubscription, 'slot' | 'hashGroup'>
-
-/** The name under which a node's blocks are indexed: its first base model, by name. */
-export function indexModelOf(models: NodeFacts['models']): string | null {
-  let first: string | null = null
-  for (const { id, parent } of models) {
-    if (parent === null && (first === null || id < first)) first = id
-  }
-  return first
-}
 
 export class NodeRanks {
   readonly #nodeId: string
@@ -52,6 +47,7 @@ export class NodeRanks {
   #held: Held[] = []
   #views: readonly RankView[] = []
   #indexId = 0
+  #indexModel = ''
 
   constructor(nodeId: string, surroundings: RankSurroundings) {
     this.#nodeId = nodeId
@@ -65,6 +61,11 @@ export class NodeRanks {
   /** 0 while no rank is subscribed. */
   get indexId(): number {
     return this.#indexId
+  }
+
+  /** Name of the base model in index and keys; empty while no model is known. */
+  get indexModel(): string {
+    return this.#indexModel
   }
 
   get kvEvents(): 'live' | 'degraded' | 'none' {
@@ -91,9 +92,14 @@ export class NodeRanks {
     return isComplete
   }
 
-  /** Another process has the slots now: hides their blocks and ends the subscriptions. */
-  dropBlocks(): void {
+  /**
+   * Another process has the slots now: hides their blocks and ends the subscriptions. One that saw
+   * the restart itself (`witness`) holds nothing of the old process; without a replay it goes on,
+   * for what the new one publishes until a next one could never be asked for.
+   */
+  dropBlocks(witness: number | null = null): void {
     for (const held of this.#held) {
+      if (held.slot === witness && !held.hasReplay) continue
       this.#surroundings.kvCommands.hide(held.slot)
       this.#unsubscribe(held)
     }
@@ -136,7 +142,7 @@ export class NodeRanks {
       if (stay.some(held => held.rank === rank)) continue
       const slot = this.#surroundings.allocateSlot()
       if (slot === null) isComplete = false
-      else stay.push({ rank, slot, planKey: '', state: 'none' })
+      else stay.push({ rank, slot, planKey: '', hasReplay: false, state: 'none' })
     }
     this.#held = stay.sort((a, b) => a.rank - b.rank)
     const views = stay.map(({ rank, slot }) => ({ rank, slot }))
@@ -145,7 +151,9 @@ export class NodeRanks {
   }
 
   #subscribe(facts: NodeFacts): void {
-    const model = indexModelOf(facts.models)
+    const served = facts.models.filter(({ parent }) => parent === null).map(({ id }) => id)
+    const model = this.#surroundings.modelNames.nameFor(served)
+    this.#indexModel = model ?? ''
     this.#indexId = 0
     for (const held of this.#held) {
       const source = facts.sources?.find(one => one.rank === held.rank)
@@ -159,8 +167,12 @@ export class NodeRanks {
         this.#unsubscribe(held)
         continue
       }
-      const { rank, endpoint, replayEndpoint, binds } = source
       this.#indexId = this.#surroundings.prefixIndexFor(model, blockSize)
+      if (this.#indexId === 0) {
+        this.#unsubscribe(held)
+        continue
+      }
+      const { rank, endpoint, replayEndpoint, binds } = source
       const cache = { indexId: this.#indexId, blockSize, blockCount, model }
       const sockets = { endpoint, replayEndpoint, binds }
       const plan = { nodeId: this.#nodeId, rank, ...cache, ...sockets }
@@ -176,6 +188,7 @@ export class NodeRanks {
     const { nodeId, rank, model, blockSize } = plan
     const hashGroup = hashGroups.groupOf(model, blockSize, version, algorithm)
     held.planKey = planKey
+    held.hasReplay = plan.replayEndpoint !== null
     void kvCommands.subscribe({ ...plan, slot: held.slot, hashGroup }).then(failure => {
       // The rank stays routable by predictions; the next restart or discovery tries again.
       if (failure !== null) log.warn({ node: nodeId, rank, failure }, 'no KV events')

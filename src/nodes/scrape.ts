@@ -8,9 +8,12 @@
  *     process_start_time_seconds 1.79526585149e+09                 no labels at all
  *
  * Accepted beside today's names: `gpu_cache_usage_perc` (before vLLM 0.12) and counters without
- * `_total` (llm-d-inference-sim). A name that is missing stays null: unknown is not zero.
+ * `_total` (llm-d-inference-sim). A name that is missing stays null: unknown is not zero. A block
+ * size or count that the index has no room for is not believed, as if the engine had not said it.
  * The load is a cross-check for operators; the gateway routes by its own load table.
  */
+
+import { BLOCK_TOKENS_MAX, SLOT_BLOCKS_MAX } from '../native/limits.ts'
 
 /** Ranks of one node that are believed; more is a broken exposition. */
 export const RANKS_MAX = 256
@@ -78,15 +81,16 @@ const PER_RANK: ReadonlyMap<string, Take> = new Map<string, Take>([
 ])
 
 function takeCacheConfig(rank: RankMetrics, _value: number, labels: Labels): void {
-  rank.blockSize = positiveInt(labels('block_size'))
-  rank.blockCount = positiveInt(labels('num_gpu_blocks'))
+  rank.blockSize = countOf(labels('block_size'), BLOCK_TOKENS_MAX)
+  rank.blockCount = countOf(labels('num_gpu_blocks'), SLOT_BLOCKS_MAX)
   rank.hashAlgorithm = labels('prefix_caching_hash_algo') ?? ''
   rank.isPrefixCaching = labels('enable_prefix_caching') !== 'False'
 }
 
-function positiveInt(text: string | null): number {
+/** 0 when it is missing, or no count up to `max`. */
+function countOf(text: string | null, max: number): number {
   const value = Number(text ?? 0)
-  return Number.isSafeInteger(value) && value > 0 ? value : 0
+  return Number.isInteger(value) && value > 0 && value <= max ? value : 0
 }
 
 /** Value of one label in `{a="b",c="d"}`; null when it is absent. */

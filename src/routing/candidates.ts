@@ -15,7 +15,7 @@
  * Costs: a build touches each place of the model once and allocates nothing once the arrays have
  * grown to the fleet (`npm run bench` has the figure for 1,000 places). A view change rebuilds the
  * places of all models, which is control-plane work. The load read copies all slots of the view,
- * those of other models included; at the table's 1,024 slots that is 12 KB.
+ * those of other models included; at the table's 1,024 slots that is 24 KB.
  */
 import { OperatingError } from '../errors.ts'
 import { EMPTY_FLEET, type FleetView, type NodeView } from '../nodes/fleet_view.ts'
@@ -79,7 +79,7 @@ export class Candidates {
   #all: Place[]
   #byModel: Map<string, Place[]>
   #known: Set<string>
-  #words: Int32Array
+  #words: Float64Array
   #depths: Uint32Array
   #indexDepths: Uint32Array
 
@@ -92,7 +92,7 @@ export class Candidates {
     this.#all = []
     this.#byModel = new Map()
     this.#known = new Set()
-    this.#words = new Int32Array(0)
+    this.#words = new Float64Array(0)
     this.#depths = new Uint32Array(0)
     this.#indexDepths = new Uint32Array(0)
   }
@@ -121,7 +121,7 @@ export class Candidates {
     this.#byModel = byModel
     this.#known = new Set(view.models.map(model => model.name))
     for (const node of view.nodes) for (const model of node.models) this.#known.add(model.id)
-    this.#words = new Int32Array(slotCount * LOAD_WORDS)
+    this.#words = new Float64Array(slotCount * LOAD_WORDS)
     this.#depths = new Uint32Array(slotCount)
     this.#indexDepths = new Uint32Array(slotCount)
   }

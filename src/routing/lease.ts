@@ -19,7 +19,7 @@ export interface LoadTable {
   firstToken(slot: number, prefillTokens: number): void
   release(slot: number, prefillTokensLeft: number, blocks: number): void
   /** Three words a slot: requests in flight, queued prefill tokens, decode blocks. */
-  read(out: Int32Array, slotCount: number): void
+  read(out: Float64Array, slotCount: number): void
 }
 
 /** Blocks that a slot was said to hold soon because of a lease; renewed until the first token. */
@@ -36,7 +36,7 @@ export interface LeaseKeeper {
   released(lease: Lease): void
 }
 
-/** Tokens and blocks are 32-bit in the table; a prompt is far below this. */
+/** Tokens, and blocks, that one lease counts in the table; a prompt is far below this. */
 export const LEASE_TOKENS_MAX = 2 ** 24
 
 export class Lease implements Member {

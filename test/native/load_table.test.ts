@@ -10,7 +10,7 @@ import { LoadModel } from '../model/load_table.ts'
 const SLOTS = 3
 
 function words(slotCount: number): number[] {
-  const out = new Int32Array(slotCount * LOAD_WORDS)
+  const out = new Float64Array(slotCount * LOAD_WORDS)
   loadTable.read(out, slotCount)
   return [...out]
 }
@@ -65,19 +65,27 @@ describe('load table', () => {
     expect(loadTable.drainCheck()).toBe(0)
   })
 
+  it('counts more tokens in flight at one slot than 32 bits hold', () => {
+    const [most, count] = [2 ** 24, 200]
+    for (let i = 0; i < count; i++) expect(loadTable.acquire(6, most, most, count)).toBe(true)
+    expect(words(7).slice(18)).toEqual([count, count * most, count * most])
+    for (let i = 0; i < count; i++) loadTable.release(6, most, most)
+    expect(loadTable.drainCheck()).toBe(0)
+  })
+
   it('names the wrong argument', () => {
     expect(() => loadTable.acquire(SLOTS_MAX, 1, 1, 1)).toThrow(/slot must be an integer/)
     expect(() => loadTable.acquire(0, -1, 1, 1)).toThrow(/prefillTokens must be/)
     expect(() => loadTable.release(0, 1, 2 ** 25)).toThrow(/blocks must be/)
-    expect(() => loadTable.read(new Int32Array(3), 2)).toThrow(/out must have 6 words/)
-    expect(() => loadTable.read(new Int32Array(3), -1)).toThrow(/slotCount must be/)
+    expect(() => loadTable.read(new Float64Array(3), 2)).toThrow(/out must have 6 words/)
+    expect(() => loadTable.read(new Float64Array(3), -1)).toThrow(/slotCount must be/)
   })
 
   it('never passes the limit with several threads on one slot, and drains to zero', async () => {
     const code = `
       const { parentPort, workerData } = require('node:worker_threads')
       const native = require(workerData)
-      const out = new Int32Array(3)
+      const out = new Float64Array(3)
       let taken = 0
       let most = 0
       while (taken < 20000) {

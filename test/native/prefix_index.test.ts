@@ -158,6 +158,48 @@ describe('hashes', () => {
     small.close()
   })
 
+  test('EV-26: a removal from parked stores looks into one of them, however many wait', () => {
+    const node = new IndexNode(index, 1)
+    const [stores, blocks] = [4096, 64]
+    const names = Array.from({ length: stores }, (_, n) => String.fromCodePoint(0x4e00 + n))
+    const chain = 'a'.repeat(blocks)
+    for (const name of names) node.store(chain, name)
+    expect(stats(index)).toMatchObject({ orphanStores: stores, orphanBlocks: stores * blocks })
+    const removal = (name: string): number => {
+      const start = performance.now()
+      node.remove(`${name}a`)
+      return performance.now() - start
+    }
+    const some = 201
+    // The newest are found soon by any search; the oldest lie behind all the others.
+    const newest = names
+      .slice(-some)
+      .map(removal)
+      .sort((x, y) => x - y)
+    const oldest = names
+      .slice(0, some)
+      .map(removal)
+      .sort((x, y) => x - y)
+    const left = stores * blocks - 2 * some
+    expect(stats(index)).toMatchObject({ orphanBlocks: left, unknownRemovals: 0 })
+    expect(oldest[100]).toBeLessThan(10 * (newest[100] ?? 0))
+  })
+
+  test('a block parked twice is removed twice, the newest copy first', () => {
+    const node = new IndexNode(index, 1)
+    node.store('bcd', 'a')
+    node.store('bx', 'a')
+    node.remove('ab', 'ab')
+    expect(stats(index)).toMatchObject({ orphanBlocks: 3, unknownRemovals: 0 })
+    node.remove('ab')
+    expect(stats(index)).toMatchObject({ orphanBlocks: 3, unknownRemovals: 1 })
+    node.store('a')
+    expect(depths(index, 'abcd')).toEqual({ 1: 1 })
+    node.store('b', 'a')
+    expect(depths(index, 'abcd')).toEqual({ 1: 4 })
+    expect(depths(index, 'abx')).toEqual({ 1: 3 })
+  })
+
   test('an orphan finds its parent at another node of its group, not of another', () => {
     const one = new IndexNode(index, 1, 1)
     const two = new IndexNode(index, 2, 1)

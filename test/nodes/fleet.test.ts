@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { healthSchema, type NodeEntry, nodeEntrySchema } from '../../src/nodes/config.ts'
 import type { FleetOptions } from '../../src/nodes/fleet.ts'
+import { resolveModel } from '../../src/nodes/models.ts'
 import { FleetBench } from './fleet_bench.ts'
 import { metricsText, StandInNode } from './stand_in_node.ts'
 
@@ -20,6 +21,10 @@ const SOURCES = {
 
 function entryOf(node: StandInNode, more: Partial<NodeEntry> = {}): NodeEntry {
   return nodeEntrySchema.parse({ url: `${node.url}/`, ...more })
+}
+
+function named(...ids: string[]): object[] {
+  return ids.map(id => ({ id, parent: null }))
 }
 
 function idOf(node: StandInNode): string {
@@ -151,6 +156,55 @@ describe('a fleet over real sockets', () => {
     // Both are subscribed again once the new process has said who it is.
     await expect.poll(() => bench.subscriptions.length).toBe(4)
     expect(bench.node(id)?.epoch).toBe(after)
+  })
+
+  test('without a replay the events that showed the restart are followed on', async () => {
+    const node = await standIn()
+    node.state.sources = { '0': { ...SOURCES['0'], replay_endpoint: null } }
+    const bench = newBench()
+    const id = bench.fleet.add(entryOf(node))
+    const { epoch } = await bench.until(id, 'healthy')
+    node.state.metrics = metricsText(2000)
+    bench.calls.length = 0
+    bench.fleet.kvFeedReport({ slot: 0, state: 'live', restarted: true })
+    // Asked again and found to be as before, but for its start.
+    await expect.poll(() => bench.calls).toContain('index m 16')
+    const view = bench.node(id)
+    expect(view?.epoch).toBeGreaterThan(epoch)
+    expect(view).toMatchObject({ kvEvents: 'live', indexId: 1 })
+    // What it announces meanwhile stays visible: neither hidden nor lost between two subscriptions.
+    expect(bench.calls.filter(call => /^(restarted|unsub|sub|clear)/.test(call))).toEqual([])
+  })
+
+  test('nodes that share a served name share an index, whatever else they are called', async () => {
+    const [one, two, both] = [await standIn(), await standIn(), await standIn()]
+    one.state.models = named('beta')
+    two.state.models = named('alpha')
+    both.state.models = named('beta', 'alpha')
+    const bench = newBench()
+    for (const node of [one, two]) {
+      node.state.sources = SOURCES
+      await bench.until(bench.fleet.add(entryOf(node)), 'healthy')
+    }
+    expect(bench.subscriptions.map(({ model }) => model)).toEqual(['beta', 'alpha'])
+    both.state.sources = SOURCES
+    await bench.until(bench.fleet.add(entryOf(both)), 'healthy')
+    // The first is indexed anew, under the name that all have now.
+    await expect.poll(() => bench.subscriptions.length).toBe(4)
+    const last = new Map(bench.subscriptions.map(({ slot, model }) => [slot, model]))
+    expect([...last.values()]).toEqual(['alpha', 'alpha', 'alpha'])
+    for (const id of ['alpha', 'beta']) {
+      expect(resolveModel(id, bench.fleet.view)).toMatchObject({ baseModel: 'alpha' })
+    }
+  })
+
+  test('IX-18: a node for whose model no index is left is routed by predictions', async () => {
+    const node = await standIn()
+    node.state.sources = SOURCES
+    const bench = newBench({ prefixIndexFor: () => 0 })
+    const view = await bench.until(bench.fleet.add(entryOf(node)), 'healthy')
+    expect(view).toMatchObject({ indexId: 0, kvEvents: 'none', blockCount: 1000 })
+    expect(bench.subscriptions).toEqual([])
   })
 
   test('a subscription that fails leaves the node to predictions, and says so', async () => {

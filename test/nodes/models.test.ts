@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { FleetView, NodeState, NodeView, ServedModel } from '../../src/nodes/fleet_view.ts'
-import { describeModel, listModels, resolveModel } from '../../src/nodes/models.ts'
+import { describeModel, listModels, resolveModel, soleModel } from '../../src/nodes/models.ts'
 
 function model(id: string, parent: string | null = null, more: object = {}): ServedModel {
   return { id, parent, body: { id, object: 'model', parent, ...more } }
@@ -14,6 +14,11 @@ function node(id: string, models: readonly ServedModel[], state: NodeState = 'he
     epoch: 1,
     apiKey: null,
     models,
+    indexModel:
+      models
+        .filter(({ parent }) => parent === null)
+        .map(served => served.id)
+        .sort()[0] ?? '',
     ranks: [],
     blockSize: 16,
     blockCount: 10,
@@ -26,6 +31,20 @@ function node(id: string, models: readonly ServedModel[], state: NodeState = 'he
 function viewOf(...nodes: NodeView[]): FleetView {
   return { version: 1, nodes, models: [] }
 }
+
+describe('a request without a model', () => {
+  test('is for the one base model, under its index name, whatever adapters there are', () => {
+    const both = [model('b'), model('a'), model('lora', 'b')]
+    const view = viewOf(node('x:1', both), node('y:1', [model('a')], 'unhealthy'))
+    expect(soleModel(view)).toMatchObject({ baseModel: 'a', adapter: '' })
+  })
+
+  test('is for none in particular when there are several, or no node has told', () => {
+    const view = viewOf(node('x:1', [model('a')]), node('y:1', [model('b')]))
+    expect(soleModel(view)).toBeNull()
+    expect(soleModel(viewOf(node('x:1', [])))).toBeNull()
+  })
+})
 
 describe('the list of models', () => {
   test('is the union over the nodes, sorted, without duplicates', () => {

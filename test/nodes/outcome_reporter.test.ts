@@ -19,6 +19,7 @@ function viewWith(state: NodeState) {
     state,
     apiKey: null,
     models: [],
+    indexModel: '',
     ranks: [],
     blockSize: 0,
     blockCount: 0,

@@ -45,6 +45,20 @@ function at(start: number | null, tokens: number): NodeMetrics {
 }
 
 describe('readMetrics', () => {
+  test.each([
+    ['2097152', '5000000000', 0, 0],
+    ['1048576', '4294967295', 2 ** 20, 2 ** 32 - 1],
+    ['-16', '1e300', 0, 0],
+    ['16.5', 'None', 0, 0],
+  ])(
+    'IX-18: block size %s and %s blocks are believed as far as the index goes',
+    (size, blocks, ...want) => {
+      const labels = `block_size="${size}",engine="0",num_gpu_blocks="${blocks}"`
+      const [rank] = readMetrics(`vllm:cache_config_info{${labels}} 1.0\n`).ranks
+      expect([rank?.blockSize, rank?.blockCount]).toEqual(want)
+    },
+  )
+
   test('reads what a real engine writes', () => {
     expect(readMetrics(REAL)).toEqual({
       processStart: 1_795_265_851.49,

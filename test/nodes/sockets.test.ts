@@ -62,6 +62,7 @@ function viewOf(...targets: SocketTarget[]): FleetView {
     epoch: 1,
     apiKey: null,
     models: [],
+    indexModel: '',
     ranks: [],
     blockSize: 0,
     blockCount: 0,

@@ -64,10 +64,10 @@ export class FakeClock implements Clock {
 }
 
 export class FakeLoadTable implements LoadTable {
-  readonly words: Int32Array
+  readonly words: Float64Array
 
   constructor(slotCount: number) {
-    this.words = new Int32Array(slotCount * 3)
+    this.words = new Float64Array(slotCount * 3)
   }
 
   acquire(slot: number, prefillTokens: number, blocks: number, inFlightMax: number): boolean {
@@ -84,7 +84,7 @@ export class FakeLoadTable implements LoadTable {
     this.#add(slot, -1, -prefillTokensLeft, -blocks)
   }
 
-  read(out: Int32Array, slotCount: number): void {
+  read(out: Float64Array, slotCount: number): void {
     out.set(this.words.subarray(0, slotCount * 3))
   }
 
@@ -152,6 +152,7 @@ export function fakeNode(index: number, changes: Partial<NodeView> = {}): NodeVi
     epoch: 1,
     apiKey: null,
     models: [{ id: 'm', parent: null, body: {} }],
+    indexModel: 'm',
     ranks: [{ rank: 0, slot: index }],
     blockSize: 16,
     blockCount: 0,

@@ -21,7 +21,7 @@ beforeEach(() => {
   for (let slot = 0; slot < NODES; slot++) overlay.forget(slot)
 })
 afterEach(() => {
-  const words = new Int32Array(NODES * 3)
+  const words = new Float64Array(NODES * 3)
   loadTable.read(words, NODES)
   expect([...words]).toEqual([...words].fill(0))
   index.close()
@@ -80,7 +80,7 @@ describe('with the native tables', () => {
     const { lease, ...placement } = placed(router)
     expect(placement).toMatchObject({ slot: 2, reason: 'prefix' })
     expect(placement).toMatchObject({ predictedTokens: 960, indexTokens: 960 })
-    const words = new Int32Array(NODES * 3)
+    const words = new Float64Array(NODES * 3)
     loadTable.read(words, NODES)
     expect([...words.subarray(6, 9)]).toEqual([1, 40, 63])
     lease.firstToken()

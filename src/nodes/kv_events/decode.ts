@@ -7,7 +7,8 @@
  *
  * Every event is read by its own form: the version of a node is neither configured nor guessed.
  * Missing trailing fields are absent, fields of later versions are ignored. A damaged or unknown
- * event costs itself alone and is counted; only bytes that are no msgpack batch cost a batch.
+ * event costs itself alone and is counted; only bytes that are no msgpack batch cost a batch. What
+ * is read here is all that the rooms behind need to know: they meet no value of another kind.
  *
  * Hashes are 64 bits, exact, never a JS number: u64 as is, negative int64 as two's complement, byte
  * strings (sha256, xxhash digests) by their last 8 bytes, big-endian, which is what vLLM's own
@@ -16,13 +17,29 @@
  * What the events mean for one (node, rank) is the business of `interpreter.ts`; this file keeps no
  * state. Cost: about 1.5 µs for a batch of 8 blocks. A bigint per hash is its price.
  */
-import { Unpackr } from 'msgpackr'
+import { addExtension, Unpackr } from 'msgpackr'
 
-/** Blocks, or tokens, of one event: one event of a full prefill is far below it. */
-export const EVENT_ITEMS_MAX = 2 ** 24
+/**
+ * Blocks, or tokens, of one event: one of a full prefill is far below it. With extras, as many must
+ * fit an empty batch of the index (`OP_WORDS_MAX` there).
+ */
+export const EVENT_ITEMS_MAX = 2 ** 22
+/** Lists within lists in an extra key: vLLM nests one; a key without an end names no block. */
+const EXTRA_KEY_DEPTH_MAX = 4
 
 /** Where a block lies; a node that never says (before 0.10.2) means its GPU. */
 export type Medium = 'gpu' | 'other'
+
+/** What else a block was hashed with: a text, a number, a digest, nothing, or a list of these. */
+export type ExtraKey =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | undefined
+  | Uint8Array
+  | readonly ExtraKey[]
 
 export interface StoredEvent {
   readonly kind: 'stored'
@@ -37,7 +54,7 @@ export interface StoredEvent {
   /** Adapter, or "". */
   readonly loraName: string
   /** One entry a hash, as it came; null when the node sends none. */
-  readonly extraKeys: readonly unknown[] | null
+  readonly extraKeys: readonly ExtraKey[] | null
   readonly group: number | null
   readonly specKind: string | null
   /** The hashes also cover tokens after their blocks (a drafter's look-ahead). */
@@ -84,6 +101,14 @@ const STORED_FIELDS = [
   'kv_cache_spec_kind',
 ] as const
 const REMOVED_FIELDS = ['block_hashes', 'medium', 'group_idx'] as const
+
+/** Stands for a value of an extension type: it is no hash, no token, no text, and no tag. */
+const EXTENSION = Object.freeze({})
+
+// No engine sends extension types so far. In a field of a later version one is skipped as the
+// field is; the decoder's own (references, errors, expressions) have no business on this wire. This
+// is the registry of the whole thread, on which nothing else is decoded.
+for (let type = 0; type < 256; type++) addExtension({ type, unpack: () => EXTENSION })
 
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'bigint' })
 
@@ -160,7 +185,8 @@ function stored(fields: Fields): StoredEvent | null {
   const blockSize = fields['block_size'] ?? 0
   if (hashes === null || tokens === null || parentHash === undefined) return null
   if (typeof blockSize !== 'number' || !Number.isInteger(blockSize) || blockSize < 0) return null
-  const extraKeys = fields['extra_keys']
+  const extraKeys = fields['extra_keys'] ?? null
+  if (extraKeys !== null && !isExtraKeys(extraKeys)) return null
   return {
     kind: 'stored',
     hashes,
@@ -170,7 +196,7 @@ function stored(fields: Fields): StoredEvent | null {
     medium: mediumOf(fields['medium']),
     isRemote: fields['locality'] === 'REMOTE',
     loraName: textOf(fields['lora_name']) ?? '',
-    extraKeys: Array.isArray(extraKeys) ? extraKeys : null,
+    extraKeys,
     group: groupOf(fields['group_idx']),
     specKind: textOf(fields['kv_cache_spec_kind']),
     hasLookahead: Array.isArray(fields['lookahead_token_ids']),
@@ -201,6 +227,17 @@ function groupOf(value: unknown): number | null {
 function mediumOf(value: unknown): Medium {
   if (value === null || value === undefined) return 'gpu'
   return typeof value === 'string' && value.toUpperCase() === 'GPU' ? 'gpu' : 'other'
+}
+
+function isExtraKeys(value: unknown): value is readonly ExtraKey[] {
+  return Array.isArray(value) && value.every(entry => isExtraKey(entry, 0))
+}
+
+function isExtraKey(value: unknown, depth: number): value is ExtraKey {
+  if (Array.isArray(value)) {
+    return depth < EXTRA_KEY_DEPTH_MAX && value.every(key => isExtraKey(key, depth + 1))
+  }
+  return typeof value !== 'object' || value === null || value instanceof Uint8Array
 }
 
 /** undefined when the value is no hash. */

@@ -53,7 +53,7 @@ export class KvEventFeed implements KvFeed {
     return failureOf(await this.#ask(id => ({ kind: 'unsubscribe', id, slot })))
   }
 
-  /** Every subscription with its counters of this moment. */
+  /** Every subscription with the counters of its slot at this moment. */
   async reports(): Promise<readonly SourceReport[]> {
     const answer = await this.#ask(id => ({ kind: 'reports', id }))
     return answer?.kind === 'reports' ? answer.reports : []

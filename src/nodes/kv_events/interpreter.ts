@@ -22,7 +22,7 @@
  * a drafter's look-ahead (0.33) it is one block too long where prompts diverge: counted.
  */
 import { createHash } from 'node:crypto'
-import type { EventBatch, RemovedEvent, StoredEvent } from './decode.ts'
+import type { EventBatch, ExtraKey, RemovedEvent, StoredEvent } from './decode.ts'
 import type { Applied } from './subscriber.ts'
 
 /** Cache groups of one engine whose kind is remembered; real models have a handful. */
@@ -204,7 +204,7 @@ export class Interpreter {
 }
 
 /** Texts of an entry of `extra_keys` without the adapter's name. */
-function textsOf(entry: unknown, loraName: string): string[] {
+function textsOf(entry: ExtraKey, loraName: string): string[] {
   if (!Array.isArray(entry)) return []
   const texts = entry.filter(key => typeof key === 'string')
   return loraName !== '' && entry[0] === loraName ? texts.slice(1) : texts
@@ -234,7 +234,7 @@ function extrasOf(event: StoredEvent, salt: string): BigUint64Array | null {
 }
 
 /** One word for what else a block depends on: `[identifier, offset]`, digests; 0 = nothing. */
-function extraWord(keys: readonly unknown[]): bigint {
+function extraWord(keys: readonly ExtraKey[]): bigint {
   if (keys.length === 0) return 0n
   const hash = createHash('sha256')
   for (const key of keys) hash.update(canonicalKey(key))
@@ -242,8 +242,8 @@ function extraWord(keys: readonly unknown[]): bigint {
   return hash.digest().readBigUInt64BE() | 1n
 }
 
-function canonicalKey(key: unknown): string {
+function canonicalKey(key: ExtraKey): string {
   if (key instanceof Uint8Array) return `b${Buffer.from(key).toString('hex')};`
-  if (Array.isArray(key)) return `[${key.map(canonicalKey).join('')}];`
+  if (typeof key === 'object' && key !== null) return `[${key.map(canonicalKey).join('')}];`
   return `${typeof key}:${String(key)};`
 }

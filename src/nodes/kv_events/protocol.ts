@@ -13,7 +13,7 @@ export interface FeedCounters extends Readonly<EventCounts> {
   readonly overfull: number
 }
 
-/** What is known of one subscription. */
+/** What is known of one subscription; the counters are the slot's, of all that its node had. */
 export interface SourceReport extends KvFeedReport {
   readonly isConnected: boolean
   /** Something was heard of the engine: a batch, or a whole replay without any. */

@@ -23,6 +23,8 @@ export interface SlotIndex extends BlockWriter {
 
 /** Roots kept of one index, one for each adapter and salt in use; past it all are made anew. */
 export const ROOTS_MAX = 4096
+/** Characters of adapter and salt together that are remembered: clients may send any salt. */
+export const ROOT_NAME_MAX = 1024
 
 export class SharedIndex {
   readonly index: PrefixIndex
@@ -42,6 +44,7 @@ export class SharedIndex {
     if (known !== undefined) return known
     const root = new BigUint64Array(1)
     chainRoot(root, this.#model, this.index.blockSize, adapter, salt)
+    if (name.length > ROOT_NAME_MAX) return root
     if (this.#roots.size >= ROOTS_MAX) this.#roots.clear()
     this.#roots.set(name, root)
     return root

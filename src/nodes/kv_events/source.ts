@@ -135,8 +135,6 @@ export class Source {
 
   report(): SourceReport {
     const { counts } = this.#subscriber
-    const restarted = counts.restarts > this.#restartsTold
-    this.#restartsTold = counts.restarts
     const { duplicates, gaps, replays, restarts } = counts
     const malformedMessages = this.#malformedMessages
     return {
@@ -144,7 +142,7 @@ export class Source {
       state: this.#state(),
       isConnected: this.#isConnected,
       isJoined: this.#subscriber.isJoined,
-      restarted,
+      restarted: counts.restarts > this.#restartsTold,
       lastSeq: this.#subscriber.last,
       counters: {
         ...this.#interpreter.counts,
@@ -169,8 +167,10 @@ export class Source {
     const state = this.#state()
     const isRestarted = this.#subscriber.counts.restarts > this.#restartsTold
     if (state === this.#stateTold && !isRestarted) return
+    const report = this.report()
     this.#stateTold = state
-    this.#options.onChange(this.report())
+    this.#restartsTold = this.#subscriber.counts.restarts
+    this.#options.onChange(report)
   }
 
   #apply(frame: Frame): Applied {

@@ -9,14 +9,15 @@
  *     any state: the sequence falls back, or a batch is not the one we know ─► restart: drop the
  *     blocks, then join from 0.
  *
- * A batch is known by its sequence number and the engine's time stamp. The wire has no epoch, so a
- * restarted engine shows itself in one of three ways: a live sequence that falls back; a replay
+ * A batch is known by its sequence number, the engine's time stamp and a checksum of its bytes: a
+ * clock that stands still, or ticks coarsely, tells no two engines apart. The wire has no epoch, so
+ * a restarted engine shows itself in one of three ways: a live sequence that falls back; a replay
  * asked from our last batch that begins with another batch under the same number (it has overtaken
  * us already); or, after a reconnect, a replay that has nothing from there on (it is behind us).
  * That is why every replay asks from `last`, not from `last + 1`.
  *
  * Worked example: applied up to 7. Live 10 arrives: a gap. 10 is buffered, a replay asked from 7;
- * it brings 7 (same stamp: same engine), 8, 9, then stops without its marker (the engine's send
+ * it brings 7 (the very batch: same engine), 8, 9, then stops without its marker (the engine's send
  * limit). Asked again from 9: 9, 10, end. The buffer's 10 is a duplicate now, 11 follows live.
  *
  * A gap never clears what is known. What can not be recovered (no replay endpoint, ring
@@ -28,6 +29,8 @@
  * Bounds: the buffer by frames and bytes; replays of one gap by `GAP_REPLAYS_MAX`; re-asks by
  * progress. Silence is the transport's to notice (`replaySilent`).
  */
+
+import { crc32 } from 'node:zlib'
 
 export interface Frame {
   readonly seq: number
@@ -44,7 +47,7 @@ export const BUFFER_BYTES_MAX = 32 * 2 ** 20
 export const REPLAY_CUTS_MAX = 2
 /** Replays in a row that each ended before the buffered frames, before the gap is accepted. */
 export const GAP_REPLAYS_MAX = 2
-/** Recent batches whose stamps are kept, to tell a late duplicate from a restarted engine. */
+/** Recent batches whose identity is kept, to tell a late duplicate from a restarted engine. */
 const STAMPS = 256
 
 /**
@@ -78,6 +81,8 @@ export class Subscriber {
   readonly #effects: SubscriberEffects
   readonly #hasReplay: boolean
   readonly #stamps: Float64Array
+  /** NaN where no batch is known. */
+  readonly #sums: Float64Array
   #phase: Phase
   /** Batches were lost for good. */
   #hasLost: boolean
@@ -104,7 +109,8 @@ export class Subscriber {
     this.counts = { applied: 0, duplicates: 0, gaps: 0, replays: 0, restarts: 0 }
     this.#effects = effects
     this.#hasReplay = hasReplay
-    this.#stamps = new Float64Array(STAMPS).fill(Number.NaN)
+    this.#stamps = new Float64Array(STAMPS)
+    this.#sums = new Float64Array(STAMPS).fill(Number.NaN)
     this.#phase = 'idle'
     this.#hasLost = false
     this.#isUncertain = false
@@ -187,7 +193,7 @@ export class Subscriber {
     const isFirst = !this.#sawFirst
     this.#sawFirst = true
     if (frame.seq <= this.#last) {
-      // Our last batch has another stamp there: another engine that has overtaken us.
+      // Another batch has the number of our last one: another engine that has overtaken us.
       if (this.#compare(frame) === 'other') this.#restart(null)
       return
     }
@@ -255,7 +261,7 @@ export class Subscriber {
    */
   #isOld(frame: Frame): boolean {
     if (frame.seq > Math.max(this.#last, this.#lastLive)) return false
-    const isBuffered = this.#buffer.some(held => held.seq === frame.seq && sameTs(held, frame))
+    const isBuffered = this.#buffer.some(held => held.seq === frame.seq && isSame(held, frame))
     const known = isBuffered ? 'same' : this.#compare(frame)
     // Replayed ahead of the live stream, which is still on its way: not a fall back.
     const isAhead = frame.seq > this.#lastLive && frame.ts <= this.#lastTs()
@@ -336,9 +342,10 @@ export class Subscriber {
 
   #accept(frame: Frame): void {
     const { seq, ts } = frame
-    if (seq !== this.#last + 1) this.#stamps.fill(Number.NaN)
+    if (seq !== this.#last + 1) this.#sums.fill(Number.NaN)
     this.#last = seq
     this.#stamps[seq % STAMPS] = ts
+    this.#sums[seq % STAMPS] = crc32(frame.payload)
     this.counts.applied++
     this.#isJoined = true
     const applied = this.#effects.apply(frame)
@@ -354,7 +361,7 @@ export class Subscriber {
     this.#effects.dropBlocks()
     this.#last = -1
     this.#lastLive = first === null ? -1 : first.seq
-    this.#stamps.fill(Number.NaN)
+    this.#sums.fill(Number.NaN)
     this.#buffer = []
     this.#bufferBytes = 0
     this.#hasLost = false
@@ -374,9 +381,10 @@ export class Subscriber {
   /** Whether the batch is the one applied under its number; unknown when that is too long ago. */
   #compare(frame: Frame): 'same' | 'other' | 'unknown' {
     if (frame.seq > this.#last || frame.seq <= this.#last - STAMPS) return 'unknown'
-    const stamp = this.#stamps[frame.seq % STAMPS] ?? Number.NaN
-    if (Object.is(stamp, frame.ts)) return 'same'
-    return Number.isNaN(stamp) ? 'unknown' : 'other'
+    const sum = this.#sums[frame.seq % STAMPS] ?? Number.NaN
+    if (Number.isNaN(sum)) return 'unknown'
+    const isStamped = Object.is(this.#stamps[frame.seq % STAMPS], frame.ts)
+    return isStamped && sum === crc32(frame.payload) ? 'same' : 'other'
   }
 
   #lastTs(): number {
@@ -384,6 +392,6 @@ export class Subscriber {
   }
 }
 
-function sameTs(a: Frame, b: Frame): boolean {
-  return Object.is(a.ts, b.ts)
+function isSame(a: Frame, b: Frame): boolean {
+  return Object.is(a.ts, b.ts) && Buffer.compare(a.payload, b.payload) === 0
 }

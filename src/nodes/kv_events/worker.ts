@@ -12,6 +12,7 @@
 import assert from 'node:assert/strict'
 import { parentPort } from 'node:worker_threads'
 import type { KvSubscription } from '../kv_feed.ts'
+import { PastCounters } from './past_counters.ts'
 import type { FeedCommand, FeedMessage, SourceReport } from './protocol.ts'
 import { NativeSlotIndex, SharedIndex } from './slot_index.ts'
 import { loadZmq, type ZmqModule } from './sockets.ts'
@@ -22,14 +23,19 @@ const port = parentPort
 const gate = new ReplayGate()
 const sources = new Map<number, Source>()
 const indexes = new Map<number, SharedIndex>()
+const past = new PastCounters()
 const zmq: ZmqModule | string = await loadZmq()
 
 function send(message: FeedMessage): void {
   port.postMessage(message)
 }
 
+function withPast(report: SourceReport): SourceReport {
+  return { ...report, counters: past.sum(report.slot, report.counters) }
+}
+
 function sendReport(report: SourceReport): void {
-  send({ kind: 'report', report })
+  send({ kind: 'report', report: withPast(report) })
 }
 
 function sharedIndex({ indexId, model }: KvSubscription): SharedIndex {
@@ -42,12 +48,13 @@ function sharedIndex({ indexId, model }: KvSubscription): SharedIndex {
 
 /** null, or what prevented it, in words. */
 async function subscribe(subscription: KvSubscription): Promise<string | null> {
-  const { slot, hashGroup, endpoint } = subscription
+  const { slot, hashGroup, endpoint, nodeId } = subscription
   assert(!sources.has(slot), `slot ${slot} is subscribed already`)
   const index = new NativeSlotIndex(sharedIndex(subscription), slot, hashGroup)
   // Also shows a slot again that was hidden for the node before.
   index.drop()
   if (typeof zmq === 'string') return zmq
+  past.begin(slot, nodeId)
   const source = new Source({ subscription, zmq, gate, index, onChange: sendReport })
   try {
     await source.open()
@@ -62,7 +69,13 @@ async function subscribe(subscription: KvSubscription): Promise<string | null> {
 async function unsubscribe(slot: number): Promise<void> {
   const source = sources.get(slot)
   sources.delete(slot)
-  await source?.close()
+  if (source === undefined) return
+  await source.close()
+  past.ended(slot, source.report().counters)
+}
+
+function reports(): SourceReport[] {
+  return [...sources.values()].map(source => withPast(source.report()))
 }
 
 async function run(command: FeedCommand): Promise<void> {
@@ -80,7 +93,7 @@ async function run(command: FeedCommand): Promise<void> {
       send({ kind: 'done', id, failure: null })
       break
     case 'reports':
-      send({ kind: 'reports', id, reports: [...sources.values()].map(one => one.report()) })
+      send({ kind: 'reports', id, reports: reports() })
       break
     case 'close':
       await Promise.all([...sources.keys()].map(unsubscribe))

@@ -1,8 +1,10 @@
 import * as fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
+import { IndexBatch } from '../../../src/native/prefix_index.ts'
 import {
   decodeBatch,
+  EVENT_ITEMS_MAX,
   type EventBatch,
   type KvEvent,
   peekTs,
@@ -123,6 +125,22 @@ describe('golden batches (EV-09)', () => {
   })
 })
 
+/** A store of one block of one token. */
+function storedWith(extraKeys: unknown): unknown[] {
+  return ['BlockStored', [1], null, [1], 1, null, 'GPU', null, extraKeys]
+}
+
+/** A removal of block 1 with one more field, whose value is an extension of a later type. */
+function removalWith(name: string, extension: readonly number[]): Buffer {
+  const fields = [
+    ['type', 'BlockRemoved'],
+    ['block_hashes', [1]],
+  ].flat()
+  const known = fields.map(value => packr.pack(value))
+  const own = [Buffer.of(0x83), ...known, packr.pack(name), Buffer.from(extension)]
+  return Buffer.concat([Buffer.of(0x93), packr.pack(1.5), Buffer.of(0x91), ...own, Buffer.of(0)])
+}
+
 describe('damage', () => {
   const good: unknown[] = ['BlockRemoved', [1]]
   const damaged: readonly (readonly [string, unknown])[] = [
@@ -137,6 +155,9 @@ describe('damage', () => {
     ['a negative token', ['BlockStored', [1], null, [-1], 1]],
     ['a block size that is a text', ['BlockStored', [1], null, [1], '1']],
     ['a parent that is a list', ['BlockStored', [1], [2], [1], 1]],
+    ['an extra key that is a map', storedWith([[{ toString: 1, valueOf: 1 }]])],
+    ['an extra key without an end', storedWith([[[[[['x']]]]]])],
+    ['extra keys that are a text', storedWith('x')],
   ]
 
   test.each(damaged)('EV-10: %s costs that event only', (_name, item) => {
@@ -151,6 +172,40 @@ describe('damage', () => {
     )
     expect(batch).toMatchObject({ malformed: 0, unknown: 2 })
     expect(batch.events.length).toBe(2)
+  })
+
+  test.each([
+    ['fixext of an unknown type', [0xd4, 0x2a, 0x07]],
+    ['ext 8 of an unknown type', [0xc7, 2, 0x2a, 1, 2]],
+    ['a time stamp', [0xd6, 0xff, 1, 2, 3, 4]],
+    ['a reference to what was not defined', [0xd6, 0x70, 0, 0, 0, 1]],
+  ])('%s in an unknown field is skipped with it', (_name, extension) => {
+    expect(decoded(removalWith('later', extension))).toMatchObject({ malformed: 0, unknown: 0 })
+    expect(decoded(removalWith('later', extension)).events.length).toBe(1)
+  })
+
+  test('EV-10: an extension where a hash belongs is no hash', () => {
+    expect(decoded(removalWith('block_hashes', [0xd7, 0x2a, 1, 2, 3, 4, 5, 6, 7, 8]))).toEqual({
+      ts: 1.5,
+      events: [],
+      malformed: 1,
+      unknown: 0,
+    })
+  })
+
+  test('EV-10: more items than an event may have cost that event only', () => {
+    const most = Array.from({ length: EVENT_ITEMS_MAX + 1 }, () => 1)
+    const batch = decoded(packr.pack([1, [good, ['BlockRemoved', most], good], 0]))
+    expect([batch.malformed, batch.events.length]).toEqual([1, 2])
+  })
+
+  test('the largest event fits an empty batch of the index', () => {
+    const words = new BigUint64Array(EVENT_ITEMS_MAX)
+    const tokens = new Uint32Array(EVENT_ITEMS_MAX)
+    const root = BigUint64Array.of(1n)
+    const event = { root, parent: 1n, hashes: words, tokens, extras: words }
+    expect(new IndexBatch().store(event)).toBe(true)
+    expect(new IndexBatch().removeAll(words)).toBe(true)
   })
 
   test('a golden batch cut at any byte is no batch, and never an exception', () => {

@@ -1,37 +1,9 @@
 /** The feed's thread over real ZeroMQ sockets: the rows of the failure list, end to end. */
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { CLEARED, FeedBench, removed, stored } from './feed_bench.ts'
-import { ScriptedPublisher } from './scripted_publisher.ts'
+import { closesAfterEach, newBench, newPublisher, restarted } from './feed_stage.ts'
 
-const cleanups: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
-})
-
-function newBench(): FeedBench {
-  const bench = new FeedBench()
-  cleanups.push(async () => {
-    await bench.close()
-    expect(bench.crashes).toEqual([])
-  })
-  return bench
-}
-
-type PublisherOptions = Parameters<typeof ScriptedPublisher.open>[0]
-
-async function newPublisher(options: PublisherOptions = {}): Promise<ScriptedPublisher> {
-  const publisher = await ScriptedPublisher.open(options)
-  cleanups.push(() => publisher.close())
-  return publisher
-}
-
-/** A second life of the engine at the same addresses. */
-async function restarted(publisher: ScriptedPublisher): Promise<ScriptedPublisher> {
-  cleanups.splice(cleanups.length - 1, 1)
-  const { endpoint, replayEndpoint } = publisher
-  await publisher.close()
-  return newPublisher({ endpoint, replayEndpoint })
-}
+closesAfterEach()
 
 describe('following', () => {
   test('what an engine announces is what the index holds', async () => {
@@ -240,6 +212,20 @@ describe('what is missing', () => {
     bench.index.statsInto(stats)
     expect(stats[3]).toBeLessThanOrEqual(4_096)
     expect(bench.depth(0, 1)).toBe(0)
+  })
+
+  test('EV-10: extra keys that no engine makes cost their event, not the thread', async () => {
+    const bench = newBench()
+    const publisher = await newPublisher()
+    await bench.follow(publisher)
+    const hostile = {
+      ...stored({ chain: 1, count: 1 }),
+      extra_keys: [[{ toString: 1, valueOf: 1 }]],
+    }
+    await publisher.publish(stored({ count: 2 }), hostile, stored({ from: 2, count: 1 }))
+    const report = await bench.untilSeq(0)
+    expect(report.counters).toMatchObject({ malformedEvents: 1, storedBlocks: 3 })
+    expect([bench.depth(), bench.depth(0, 1)]).toEqual([3, 0])
   })
 
   test('EV-21: a node that announces nothing is never reported live', async () => {

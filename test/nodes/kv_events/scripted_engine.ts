@@ -15,15 +15,18 @@ export class Engine {
   ring: Frame[] = []
   seq = 0
   readonly #ringMax: number
+  readonly #stamp: number | null
 
-  constructor(ringMax = 10_000) {
+  /** `stamp`: that of every batch, of an engine whose clock stands still. */
+  constructor(ringMax = 10_000, stamp: number | null = null) {
     this.#ringMax = ringMax
+    this.#stamp = stamp
   }
 
   publish(...changes: readonly Change[]): Frame {
     applyTo(this.held, changes)
     const payload = Buffer.from(JSON.stringify(changes))
-    const frame = { seq: this.seq++, ts: (now += 0.25), payload }
+    const frame = { seq: this.seq++, ts: this.#stamp ?? (now += 0.25), payload }
     this.ring.push(frame)
     if (this.ring.length > this.#ringMax) this.ring.shift()
     return frame

@@ -84,6 +84,18 @@ export class ScriptedPublisher {
     else await this.#send(seq, payload)
   }
 
+  /** Begins anew at 0 with an empty ring, as a restarted engine, but behind the same sockets. */
+  forget(): void {
+    this.#ring.length = 0
+    this.seq = 0
+  }
+
+  /** A message that is none of an engine's. */
+  async raw(...frames: readonly Buffer[]): Promise<void> {
+    this.#sending = this.#sending.then(() => this.#publisher.send([...frames]))
+    await this.#sending
+  }
+
   /** The last batch once more. */
   async repeat(): Promise<void> {
     const last = this.#ring.at(-1)

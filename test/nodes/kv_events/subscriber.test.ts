@@ -206,6 +206,27 @@ describe('restarts', () => {
     expectExact(gateway, next)
   })
 
+  test.each([0, 1, 4])('EV-01: a clock that stands still hides no restart (back to %i)', seq => {
+    const engine = new Engine(10_000, 7)
+    const gateway = Gateway.joined(engine)
+    for (let i = 0; i < 5; i++) gateway.live(engine.publish(['add', i]))
+    const next = new Engine(10_000, 7)
+    for (let i = 0; i < seq; i++) next.publish(['add', 50 + i])
+    gateway.live(next.publish(['add', 60]))
+    gateway.answer(next)
+    expect(gateway.drops).toBe(1)
+    expectExact(gateway, next)
+  })
+
+  test('a late duplicate is none, whatever the clock says', () => {
+    const engine = new Engine(10_000, 7)
+    const gateway = Gateway.joined(engine)
+    const first = engine.publish(['add', 1])
+    gateway.live(first, engine.publish(['add', 2]), first)
+    expect(gateway.drops).toBe(0)
+    expectExact(gateway, engine)
+  })
+
   test('EV-02: an engine that has overtaken us is noticed in the replay of the gap', () => {
     const engine = new Engine()
     const gateway = Gateway.joined(engine)
