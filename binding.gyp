@@ -87,6 +87,7 @@
             "native/model_cache/peer_auth.cc",
             "native/model_cache/probe.cc",
             "native/model_cache/receiver.cc",
+            "native/model_cache/socket_owner.cc",
             "native/model_cache/sender.cc",
             "native/model_cache/sender_request.cc",
             "native/model_cache/session.cc",

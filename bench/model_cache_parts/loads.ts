@@ -231,7 +231,7 @@ async function measure(stage: Stage, plan: LoadPlan): Promise<Record<string, unk
   results.set('rclone_cold', rclone.cold)
   results.set('rclone_second', rclone.second)
   return {
-    // What the cold mounts took from the source: nothing, when others have it.
+    // What the cold mounts took from the source, when others have it: one chunk a file, compared.
     bytes_beside_others: (await source.bytesRead()) - before - othersBytes,
     tiers: { warmup: site.status(byWarmup).tiers, peer: site.status(byPeer).tiers },
     load: ratesOf(results, 'GB/s'),

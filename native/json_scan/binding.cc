@@ -66,12 +66,23 @@ napi_value tokens(napi_env env, napi_callback_info info) {
   return seam::number(env, count == json_scan::NOT_TOKENS ? -1 : static_cast<double>(count));
 }
 
+// jsonNumbers(body, start, end): how many numbers there are.
+napi_value numbers(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  const auto body = seam::view<uint8_t>(env, in[0]);
+  const uint32_t start = seam::u32(env, in[1]);
+  const uint32_t end = seam::u32(env, in[2]);
+  WARMPATH_CHECK(start < end && end <= body.length);
+  return seam::number(env, json_scan::number_count(body.data, start, end));
+}
+
 }  // namespace
 
 void register_json_scan(Napi::Env env, Napi::Object exports) {
   seam::export_function(env, exports, "jsonScan", scan);
   seam::export_function(env, exports, "jsonKeys", keys);
   seam::export_function(env, exports, "jsonTokens", tokens);
+  seam::export_function(env, exports, "jsonNumbers", numbers);
 }
 
 }  // namespace warmpath

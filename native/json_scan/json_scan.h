@@ -83,4 +83,7 @@ constexpr uint32_t NOT_TOKENS = 0xffffffffu;
 uint32_t token_array(const uint8_t* body, uint32_t start, uint32_t end, uint32_t* tokens,
                      uint32_t tokens_max);
 
+// Numbers in body[start, end), a JSON array of arrays of token ids: what they are together.
+uint32_t number_count(const uint8_t* body, uint32_t start, uint32_t end);
+
 }  // namespace warmpath::json_scan

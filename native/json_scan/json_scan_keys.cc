@@ -246,4 +246,16 @@ uint32_t token_array(const uint8_t* body, uint32_t start, uint32_t end, uint32_t
   }
 }
 
+uint32_t number_count(const uint8_t* body, uint32_t start, uint32_t end) {
+  assert(start < end && body[start] == '[');
+  uint32_t count = 0;
+  // Where a run of digits begins; without a branch, for prompts of many megabytes.
+  for (uint32_t at = start + 1; at < end; at++) {
+    const bool is_digit = static_cast<uint8_t>(body[at] - '0') < 10;
+    const bool was_digit = static_cast<uint8_t>(body[at - 1] - '0') < 10;
+    count += is_digit & !was_digit;
+  }
+  return count;
+}
+
 }  // namespace warmpath::json_scan

@@ -20,12 +20,6 @@ int descriptor(napi_env env, napi_value value) {
   return static_cast<int>(seam::u32(env, value));
 }
 
-napi_value threads(napi_env env, napi_callback_info info) {
-  const seam::Arguments<1> in(env, info);
-  chunk_threads(seam::u32(env, in[0]));
-  return nullptr;
-}
-
 napi_value copy(napi_env env, napi_callback_info info) {
   const seam::Arguments<5> in(env, info);
   return seam::boolean(env, chunk_submit({.token = seam::u32(env, in[0]),
@@ -68,6 +62,14 @@ napi_value unlink_file(napi_env env, napi_callback_info info) {
   return seam::number(env, store_unlink(descriptor(env, in[0]), text_of(env, in[1]).c_str()));
 }
 
+napi_value stamp(napi_env env, napi_callback_info info) {
+  const seam::Arguments<3> in(env, info);
+  double seconds = 0;
+  WARMPATH_CHECK(napi_get_value_double(env, in[1], &seconds) == napi_ok);
+  return seam::number(env, store_stamp(text_of(env, in[0]).c_str(),
+                                       static_cast<std::int64_t>(seconds), seam::u32(env, in[2])));
+}
+
 napi_value is_idle(napi_env env, napi_callback_info info) {
   const seam::Arguments<1> in(env, info);
   return seam::number(env, store_is_idle(descriptor(env, in[0])));
@@ -102,13 +104,13 @@ napi_value execute(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void register_chunks(napi_env env, napi_value exports) {
-  seam::export_function(env, exports, "chunkThreads", threads);
   seam::export_function(env, exports, "chunkCopy", copy);
   seam::export_function(env, exports, "chunkHash", hash);
   seam::export_function(env, exports, "storeMake", make);
   seam::export_function(env, exports, "storeCreate", create);
   seam::export_function(env, exports, "storeSeal", seal);
   seam::export_function(env, exports, "storeUnlink", unlink_file);
+  seam::export_function(env, exports, "storeStamp", stamp);
   seam::export_function(env, exports, "storeIsIdle", is_idle);
   seam::export_function(env, exports, "storeHugeBytes", huge_bytes);
   seam::export_function(env, exports, "execute", execute);

@@ -140,7 +140,7 @@ napi_value evict(napi_env env, napi_callback_info info) {
 napi_value use(napi_env env, napi_callback_info info) {
   const seam::Arguments<3> in(env, info);
   const auto out = seam::view<double>(env, in[2]);
-  WARMPATH_CHECK(out.length == 5);
+  WARMPATH_CHECK(out.length == 6);
   FileUse found{};
   if (!session_of(env, in[0]).use(seam::u32(env, in[1]), &found)) return seam::boolean(env, false);
   out.data[0] = found.opens;
@@ -148,6 +148,7 @@ napi_value use(napi_env env, napi_callback_info info) {
   out.data[2] = static_cast<double>(found.used_at_ms);
   out.data[3] = static_cast<double>(found.node);
   out.data[4] = found.is_awaited ? 1 : 0;
+  out.data[5] = static_cast<double>(found.waits_total);
   return seam::boolean(env, true);
 }
 

@@ -100,9 +100,9 @@ napi_value sender_facts(napi_env env, napi_callback_info info) {
 }
 
 napi_value open_peer(napi_env env, napi_callback_info info) {
-  const seam::Arguments<3> in(env, info);
+  const seam::Arguments<4> in(env, info);
   peers().push_back(peer_open(text_of(env, in[0]), static_cast<int>(seam::u32(env, in[1])),
-                              seam::u32(env, in[2])));
+                              seam::u32(env, in[2]), seam::u32(env, in[3]) != 0));
   return seam::number(env, static_cast<double>(peers().size() - 1));
 }
 

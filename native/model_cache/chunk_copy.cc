@@ -18,13 +18,13 @@ namespace warmpath::model_cache {
 
 namespace {
 
-constexpr std::uint32_t THREADS_AT_FIRST = 2;
-
 struct Pool {
   std::mutex mutex;
   std::condition_variable wanted;
   std::deque<ChunkJob> jobs;
   std::uint32_t threads = 0;
+  // Of the threads those that wait for a job.
+  std::uint32_t idle = 0;
 };
 
 Pool& pool() {
@@ -40,6 +40,7 @@ void run_job(const ChunkJob& job, std::uint8_t* bounce) {
   if (event.error == 0) {
     hash_chunk(bounce, job.length, event.bytes);
     if (job.to >= 0) event.error = write_whole(job.to, bounce, job.length, job.offset);
+    event.status = event.error == 0 ? 0 : COPY_NOT_WRITTEN;
   }
   events_push(event);
 }
@@ -49,7 +50,9 @@ void run_thread() {
   Pool& p = pool();
   for (;;) {
     std::unique_lock lock(p.mutex);
+    p.idle++;
     p.wanted.wait(lock, [&p] { return !p.jobs.empty(); });
+    p.idle--;
     const ChunkJob job = p.jobs.front();
     p.jobs.pop_front();
     lock.unlock();
@@ -57,27 +60,19 @@ void run_thread() {
   }
 }
 
-void grow(Pool& p, std::uint32_t count) {
-  for (; p.threads < count; p.threads++) start_thread(run_thread);
-}
-
 }  // namespace
-
-void chunk_threads(std::uint32_t count) {
-  WARMPATH_CHECK(count > 0 && count <= CHUNK_THREADS_MAX);
-  Pool& p = pool();
-  const std::lock_guard lock(p.mutex);
-  grow(p, count);
-}
 
 bool chunk_submit(const ChunkJob& job) {
   WARMPATH_CHECK(job.length <= CHUNK_BYTES_MAX && job.from >= 0);
   Pool& p = pool();
   const std::lock_guard lock(p.mutex);
   if (p.jobs.size() >= CHUNK_JOBS_MAX) return false;
-  if (p.threads == 0) grow(p, THREADS_AT_FIRST);
   p.jobs.push_back(job);
   p.wanted.notify_one();
+  if (p.jobs.size() > p.idle && p.threads < CHUNK_THREADS_MAX) {
+    p.threads++;
+    start_thread(run_thread);
+  }
   return true;
 }
 

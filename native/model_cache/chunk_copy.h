@@ -8,8 +8,9 @@
 // zeroes nothing (10 to 15 GB/s by one thread), and the hash reads from cache.
 //
 // A source that hangs (a stalled network file system) holds its thread until the system call
-// returns; nothing can call it back. So a pool of n threads serves n - 1 files beside it. The
-// caller gives up by its own clock and ignores the late answer.
+// returns; nothing can call it back. So a job that finds no idle thread gets a new one: there are
+// as many as jobs were under way at once, and the caller bounds those (source_lane.ts). It gives
+// up by its own clock and ignores the late answer. A thread costs its buffer, 4 MiB, and stays.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,11 @@ namespace warmpath::model_cache {
 
 // Chunks that wait for a thread; past it a call fails with EAGAIN. 64 Ki chunks are 256 GiB.
 inline constexpr std::uint32_t CHUNK_JOBS_MAX = 65536;
-// Threads of the pool: enough to keep a fast network source busy, few enough to be cheap.
+// Threads of the pool: all slots of a lane at their most (32), and as many reads that hang.
 inline constexpr std::uint32_t CHUNK_THREADS_MAX = 64;
+
+// Status of an answer whose error is of the file that was written, not of the one that was read.
+inline constexpr std::uint32_t COPY_NOT_WRITTEN = 1;
 
 struct ChunkJob {
   std::uint32_t token;
@@ -30,9 +34,7 @@ struct ChunkJob {
   std::uint64_t offset;
 };
 
-// Makes the pool as large as this; it never shrinks. Without a call it has 2 threads.
-void chunk_threads(std::uint32_t count);
-// Answers with EVENT_COPIED: error (ENODATA: the source ended early) and hash. False: full.
+// Answers with EVENT_COPIED: error (ENODATA: the source ended early), status and hash. False: full.
 bool chunk_submit(const ChunkJob& job);
 
 }  // namespace warmpath::model_cache

@@ -18,6 +18,7 @@
 #include "model_cache/chunk_hash.h"
 #include "model_cache/events.h"
 #include "model_cache/session.h"
+#include "model_cache/socket_owner.h"
 #include "model_cache/whole_io.h"
 
 namespace warmpath::model_cache {
@@ -229,6 +230,7 @@ int Stream::receive(const Fetch& fetch) {
   std::string head;
   Reply reply;
   if (const int error = receive_head(fetch, &head); error < 0) return error;
+  if (!is_used_ && peer_->is_own_user_only && !is_own_user(socket_)) return -EACCES;
   if (!parse_reply(head, &reply)) return -EPROTO;
   if (reply.status != 206) {
     if (reply.length > REFUSAL_BYTES_MAX) return -EPROTO;
@@ -320,11 +322,13 @@ void Stream::run() {
 
 }  // namespace
 
-std::shared_ptr<Peer> peer_open(const std::string& host, int port, std::uint32_t streams) {
+std::shared_ptr<Peer> peer_open(const std::string& host, int port, std::uint32_t streams,
+                                bool is_own_user_only) {
   WARMPATH_CHECK(streams > 0 && streams <= PEER_STREAMS_MAX);
   auto peer = std::make_shared<Peer>();
   peer->host = host;
   peer->port = std::to_string(port);
+  peer->is_own_user_only = is_own_user_only;
   for (std::uint32_t i = 0; i < streams; i++) {
     std::thread([peer] { Stream(peer).run(); }).detach();
   }

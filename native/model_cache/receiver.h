@@ -19,6 +19,9 @@
 // A socket that was idle may have been closed by the peer meanwhile: if it ends before the first
 // byte of a reply, the requests are sent once more on a new one.
 //
+// Without a token only a process of our own user may give chunks: who answers on a new socket is
+// looked up at the first reply, since before it the connection may not be accepted yet.
+//
 // What it does badly: a thread and 4 MiB for each stream, so tens of peers and not thousands.
 #pragma once
 
@@ -58,6 +61,8 @@ struct Fetch {
 struct Peer {
   std::string host;
   std::string port;
+  // Only our own user may answer.
+  bool is_own_user_only = false;
   std::mutex mutex;
   std::condition_variable wanted;
   std::deque<Fetch> queue;
@@ -65,7 +70,8 @@ struct Peer {
   bool is_closed = false;
 };
 
-std::shared_ptr<Peer> peer_open(const std::string& host, int port, std::uint32_t streams);
+std::shared_ptr<Peer> peer_open(const std::string& host, int port, std::uint32_t streams,
+                                bool is_own_user_only);
 // False: too many under way. Answers with EVENT_FETCHED: error, status, the computed hash and the
 // hash of the header.
 bool peer_fetch(Peer& peer, Fetch fetch);

@@ -17,6 +17,7 @@
 
 #include "check.h"
 #include "model_cache/session.h"
+#include "model_cache/socket_owner.h"
 #include "model_cache/whole_io.h"
 
 namespace warmpath::model_cache {
@@ -130,7 +131,7 @@ void Sender::accept_all() {
   for (;;) {
     const int made = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (made < 0) return;
-    if (connections_.size() >= CONNECTIONS_MAX) {
+    if (connections_.size() >= CONNECTIONS_MAX || (is_own_user_only_ && !is_own_user(made))) {
       ::close(made);
       continue;
     }
@@ -139,6 +140,7 @@ void Sender::accept_all() {
     Connection& one = connections_.emplace_back();
     one.socket = made;
     one.moved_at_ms = now_ms();
+    one.head_at_ms = one.moved_at_ms;
     one.events = EPOLLIN;
     epoll_event event{.events = EPOLLIN, .data = {.ptr = &one}};
     WARMPATH_CHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, made, &event) == 0);
@@ -230,8 +232,9 @@ void Sender::sweep(bool is_woken) {
         answer(one, is_late);
         advance(one);
       }
-    } else if (!one.is_dead && now - one.moved_at_ms > IDLE_MS_MAX) {
-      one.is_dead = true;
+    } else if (!one.is_dead) {
+      const bool is_slow = one.head_at_ms != 0 && now - one.head_at_ms > HEAD_MS_MAX;
+      one.is_dead = is_slow || now - one.moved_at_ms > IDLE_MS_MAX;
     }
     if (!one.is_dead) {
       ++at;

@@ -13,9 +13,9 @@
 // once (EVENT_CHUNK_WANTED): that is how N cold instances read each source byte once. It is
 // answered when the chunk is put, refused (503) or late (503).
 //
-// Limits: a head of HEAD_BYTES_MAX that takes no longer than IDLE_MS_MAX, CONNECTIONS_MAX
+// Limits: a head of HEAD_BYTES_MAX that takes no longer than HEAD_MS_MAX, CONNECTIONS_MAX
 // connections, SENDS_MAX bodies at once, one chunk a request. Names never travel, only ids, so
-// there is no path to climb.
+// there is no path to climb. Without a token only processes of our own user are served.
 //
 // Costs: one thread at some GB/s; the kernel copies once (page to socket). TCP_CONGESTION is set
 // to cubic, because the bbr of some systems halves the rate within a data centre. What it does
@@ -44,7 +44,10 @@ inline constexpr std::size_t SENDS_MAX = 256;
 // Milliseconds that a request waits for a chunk that is on its way: less than the silence after
 // which whoever asks takes us for stalled.
 inline constexpr std::int64_t HOLD_MS_MAX = 2000;
-// Milliseconds without a whole head, or without a byte taken, after which a connection is cut.
+// Milliseconds from a connection, or from the first byte of a later head, to its whole head: a
+// client that sends it slowly is cut off, and cannot hold a connection by a byte now and then.
+inline constexpr std::int64_t HEAD_MS_MAX = 5000;
+// Milliseconds without a request, or without a byte taken, after which a connection is cut.
 inline constexpr std::int64_t IDLE_MS_MAX = 60000;
 
 struct SenderFacts {
@@ -57,7 +60,8 @@ struct SenderFacts {
 
 class Sender {
  public:
-  Sender(std::uint32_t id, std::string token) : id_(id), auth_(std::move(token)) {}
+  Sender(std::uint32_t id, std::string token)
+      : id_(id), is_own_user_only_(token.empty()), auth_(std::move(token)) {}
   // Listens and starts the thread; returns the port, or a negative errno.
   int open(const std::string& host, int port);
   // Ends the thread and every connection; the object is not used afterwards.
@@ -93,6 +97,8 @@ class Sender {
     Request request;
     std::int64_t held_until_ms = 0;
     std::int64_t moved_at_ms = 0;
+    // When the head that is not whole yet began; 0 when none has.
+    std::int64_t head_at_ms = 0;
     std::uint32_t events = 0;
   };
 
@@ -112,6 +118,8 @@ class Sender {
   void wake();
 
   std::uint32_t id_;
+  // Nothing but its owner says who a connection is of.
+  bool is_own_user_only_;
   PeerAuth auth_;
   int epoll_ = -1;
   int listener_ = -1;

@@ -97,6 +97,7 @@ int Sender::parse(std::string_view head, Request* out) const {
 bool Sender::take_head(Connection& one) {
   const std::size_t end = one.in.find("\r\n\r\n");
   if (end == std::string::npos) {
+    if (!one.in.empty() && one.head_at_ms == 0) one.head_at_ms = now_ms();
     if (one.in.size() < HEAD_BYTES_MAX) return false;
     refuse_with(one, 431);
     one.is_last = true;
@@ -105,6 +106,7 @@ bool Sender::take_head(Connection& one) {
   one.request = Request{};
   const int status = parse(std::string_view(one.in).substr(0, end + 2), &one.request);
   one.in.erase(0, end + 4);
+  one.head_at_ms = 0;
   facts_.requests++;
   const Request& asked = one.request;
   // Before anything is told about what is here.

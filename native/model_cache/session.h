@@ -135,6 +135,8 @@ struct FileUse {
   bool is_awaited;
   std::uint32_t opens;
   std::uint64_t opens_total;
+  // Of these the ones that were held until the bytes were here.
+  std::uint64_t waits_total;
   std::int64_t used_at_ms;
   std::uint64_t node;
 };
@@ -183,6 +185,7 @@ class Session {
     std::uint32_t opens = 0;
     std::uint32_t record_opens = 0;
     std::uint64_t opens_total = 0;
+    std::uint64_t waits_total = 0;
     std::int64_t used_at_ms = 0;
     std::int64_t checked_at_ms = 0;
     std::shared_ptr<Backing> backing;

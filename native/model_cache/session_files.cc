@@ -106,6 +106,7 @@ void Session::open_file(const Request& request) {
   file.opens++;
   file.record_opens++;
   file.opens_total++;
+  if (is_answered_again()) file.waits_total++;
   file.used_at_ms = wall_ms();
   const Handle opened{.file = id, .record = file.record, .tree = nullptr, .backing = file.backing};
   const std::uint64_t handle = add_handle(opened);
@@ -332,8 +333,8 @@ bool Session::use(std::uint32_t id, FileUse* out) {
   const Lock lock(mutex_);
   if (id >= files_.size()) return false;
   const File& file = files_[id];
-  *out = {file.is_open_wanted, file.opens, file.opens_total, file.used_at_ms,
-          file.record + fuse::ROOT_NODE};
+  *out = {file.is_open_wanted, file.opens,      file.opens_total,
+          file.waits_total,    file.used_at_ms, file.record + fuse::ROOT_NODE};
   return true;
 }
 

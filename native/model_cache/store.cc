@@ -141,6 +141,13 @@ int store_unlink(int folder, const char* name) {
   return unlinkat(folder, name, 0) < 0 ? -errno : 0;
 }
 
+int store_stamp(const char* path, std::int64_t seconds, std::int64_t nanoseconds) {
+  WARMPATH_CHECK(nanoseconds >= 0 && nanoseconds < 1'000'000'000);
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                             {.tv_sec = seconds, .tv_nsec = nanoseconds}};
+  return utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
 int store_is_idle(int file) {
   WARMPATH_CHECK(file >= 0);
   if (fcntl(file, F_SETLEASE, F_WRLCK) < 0) return errno == EAGAIN ? 0 : -errno;

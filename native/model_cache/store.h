@@ -32,6 +32,8 @@ int store_make(std::uint64_t bytes, bool has_huge_pages);
 int store_create(int folder, const char* name, std::uint64_t size);
 int store_seal(int folder, const char* name);
 int store_unlink(int folder, const char* name);
+// Modification time of a file or folder, to the nanosecond (Node keeps some hundred of them).
+int store_stamp(const char* path, std::int64_t seconds, std::int64_t nanoseconds);
 // 1: nobody else has it open or mapped, 0: somebody has.
 int store_is_idle(int file);
 // Bytes of the file that lie in huge pages, or a negative errno.

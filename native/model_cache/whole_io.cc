@@ -43,6 +43,10 @@ std::uint8_t* map_bounce() {
   WARMPATH_CHECK(mapped != MAP_FAILED);
   const auto start = (reinterpret_cast<std::uintptr_t>(mapped) + HUGE - 1) & ~(HUGE - 1);
   auto* bounce = reinterpret_cast<std::uint8_t*>(start);
+  // What lies around the aligned part goes back, so that nobody has to remember where it was.
+  const std::size_t before = start - reinterpret_cast<std::uintptr_t>(mapped);
+  if (before > 0) (void)munmap(mapped, before);
+  if (before < HUGE) (void)munmap(bounce + CHUNK_BYTES_MAX, HUGE - before);
   (void)madvise(bounce, CHUNK_BYTES_MAX, MADV_HUGEPAGE);
   return bounce;
 }

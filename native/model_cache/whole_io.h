@@ -11,7 +11,7 @@ namespace warmpath::model_cache {
 int read_whole(int file, std::uint8_t* out, std::size_t length, std::uint64_t offset);
 int write_whole(int file, const std::uint8_t* data, std::size_t length, std::uint64_t offset);
 
-// CHUNK_BYTES_MAX bytes on huge pages where the system gives them; munmap frees them.
+// CHUNK_BYTES_MAX bytes on huge pages where the system gives them; munmap of as many frees them.
 std::uint8_t* map_bounce();
 
 // A detached thread with all signals blocked: those are for the thread of JavaScript.

@@ -4,6 +4,7 @@
 #
 #   native/stress/build_and_run.sh thread 10     data races (TSan), 10 seconds each
 #   native/stress/build_and_run.sh address 10    memory and undefined behaviour (ASan, UBSan)
+#   native/stress/build_and_run.sh address 0     builds them only
 #
 # The programs print their seed; a third argument repeats one.
 set -eu
@@ -28,11 +29,13 @@ sources=$(find "$root/native" -mindepth 2 -name '*.cc' ! -name '*binding*.cc' ! 
 includes="-I$root/native -I$root/node_modules/xxhash-addon/xxHash"
 mkdir -p "$out"
 
+is_stale() { [ ! -e "$1" ] || [ -n "$(find "$root/native" -newer "$1" -name '*.[hc]*')" ]; }
+
 objects=""
 stale=""
 for source in $sources; do
   object="$out/$(echo "${source#"$root"/native/}" | tr / _).o"
-  if [ ! -e "$object" ] || [ -n "$(find "$root/native" -newer "$object" -name '*.[hc]*')" ]; then
+  if is_stale "$object"; then
     stale="$stale$source $object
 "
   fi
@@ -49,13 +52,21 @@ if [ -n "$stale" ]; then
 fi
 
 programs=""
+stale=""
 for source in "$root"/native/stress/*_stress.cc; do
-  programs="$programs$source $out/$(basename "$source" .cc)
+  program="$out/$(basename "$source" .cc)"
+  if is_stale "$program"; then
+    stale="$stale$source $program
 "
+  fi
+  programs="$programs $program"
 done
-printf '%s' "$programs" | each "$compile \$0 $objects -pthread -o \$1"
+if [ -n "$stale" ]; then
+  printf '%s' "$stale" | each "$compile \$0 $objects -pthread -o \$1"
+fi
+[ "$seconds" -eq 0 ] && exit 0
 
-printf '%s' "$programs" | while read -r _ program; do
+for program in $programs; do
   echo "$(basename "$program") ($sanitizer, $seconds s, seed $seed)"
   "$program" "$seconds" "$seed"
 done

@@ -102,7 +102,7 @@ void with_lease(Random& random) {
   const std::uint32_t slot = random(3);
   const auto tokens = static_cast<std::int32_t>(random(1000));
   if (!load_table().acquire(slot, tokens, 5, 3)) return;
-  std::int32_t words[3 * LOAD_WORDS];
+  double words[3 * LOAD_WORDS];
   load_table().read(words, 3);
   WARMPATH_CHECK(words[slot * LOAD_WORDS] >= 1 && words[slot * LOAD_WORDS] <= 3);
   const bool has_token = random(2) == 0;

@@ -137,7 +137,7 @@ void run(int seconds, std::uint64_t seed) {
   auto* director = new Director(*sender, seed);
   for (std::uint32_t i = 0; i < FILES; i++) director->put(i);
   std::thread([=] { run_director(*director, *fetched); }).detach();
-  const std::shared_ptr<Peer> peer = peer_open("127.0.0.1", port, STREAMS);
+  const std::shared_ptr<Peer> peer = peer_open("127.0.0.1", port, STREAMS, true);
   std::vector<std::thread> threads;
   for (std::uint32_t i = 0; i < ASKERS; i++) {
     threads.emplace_back([=] { run_asker(*peer, *fetched, i + 1, seed + 200 + i); });

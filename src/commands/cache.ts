@@ -12,6 +12,8 @@ import { describeFlags, parseWords, UsageError } from '../config/arguments.ts'
 import { ConfigurationError } from '../config/error.ts'
 import { formatBytes } from '../model-cache/capacity.ts'
 import { ANSWER_MS_MAX, askControl, controlSockets, runFolder } from '../model-cache/control.ts'
+import { pathBelow } from '../model-cache/mount_point.ts'
+import { printable } from '../model-cache/printable.ts'
 
 const FLAGS = {
   json: { value: null, help: 'Print JSON in place of tables' },
@@ -78,10 +80,6 @@ async function daemons(): Promise<Found[]> {
   return (await Promise.all(asked)).filter(found => found !== null)
 }
 
-function isInside(inner: string, outer: string): boolean {
-  return inner === outer || inner.startsWith(`${outer}/`)
-}
-
 function fromText({ from }: File): string {
   const parts = Object.entries(from ?? {}).filter(([, bytes]) => bytes > 0)
   return parts.map(([tier, bytes]) => `${tier} ${formatBytes(bytes)}`).join(', ') || '-'
@@ -101,14 +99,14 @@ function table(rows: readonly (readonly string[])[]): string {
 
 function describe(daemon: Daemon, cache: Cache): string {
   const head = [
-    `${cache.path}  (${daemon.kind}, ${cache.mode}: ${cache.mode_reason})`,
-    `  source ${cache.source}, daemon ${daemon.daemon_pid}, ${cache.address}, ` +
+    `${printable(cache.path)}  (${daemon.kind}, ${cache.mode}: ${cache.mode_reason})`,
+    `  source ${printable(cache.source)}, daemon ${daemon.daemon_pid}, ${cache.address}, ` +
       `${formatBytes(cache.used_bytes)} of ${formatBytes(cache.capacity_bytes)}, ` +
       (cache.ready ? 'ready' : 'loading'),
     ...(cache.warmup_error === null ? [] : [`  warm-up: ${cache.warmup_error}`]),
   ]
   const rows = cache.files.map(file => [
-    `  ${file.path}`,
+    `  ${printable(file.path)}`,
     formatBytes(file.size),
     file.state === 'hydrating' ? `hydrating ${formatBytes(file.resident_bytes)}` : file.state,
     fromText(file),
@@ -123,7 +121,7 @@ async function status(target: string | undefined, isJson: boolean): Promise<numb
   const wanted = target === undefined ? null : path.resolve(target)
   const all = (await daemons()).map(({ daemon }) => daemon)
   const found = all.filter(
-    ({ caches }) => wanted === null || caches.some(cache => isInside(wanted, cache.path)),
+    ({ caches }) => wanted === null || caches.some(cache => pathBelow(cache.path, wanted) !== null),
   )
   if (wanted !== null && found.length === 0) {
     throw new ConfigurationError([`no cache of this user serves ${wanted}`])
@@ -149,9 +147,9 @@ const replySchema = z.looseObject({
 async function act(verb: 'warm' | 'drop', target: string, isJson: boolean): Promise<number> {
   const wanted = path.resolve(target)
   for (const { socket, daemon } of await daemons()) {
-    const cache = daemon.caches.find(({ path: place }) => isInside(wanted, place))
+    const cache = daemon.caches.find(({ path: place }) => pathBelow(place, wanted) !== null)
     if (cache === undefined) continue
-    const below = path.relative(cache.path, wanted)
+    const below = pathBelow(cache.path, wanted)
     const reply = await askControl(socket, { verb, path: cache.path, target: below })
     const { error, errors, ...counts } = replySchema.parse(reply)
     if (error !== undefined) throw new ConfigurationError([error])

@@ -11,7 +11,7 @@
  */
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { describeFlags, parseWords } from '../config/arguments.ts'
+import { choiceOf, describeFlags, parseWords } from '../config/arguments.ts'
 import { ConfigurationError } from '../config/error.ts'
 import { loadStorage, MOUNT_FLAGS, type MountFlags } from '../config/storage.ts'
 import { formatBytes } from '../model-cache/capacity.ts'
@@ -20,13 +20,17 @@ import { controlName, runFolder } from '../model-cache/control.ts'
 import { openControl, type Served } from '../model-cache/daemon.ts'
 import { deferred } from '../model-cache/deferred.ts'
 import { effectiveCapacity } from '../model-cache/effective_capacity.ts'
+import { folderFault } from '../model-cache/folder_fault.ts'
 import { folderMount } from '../model-cache/folder_mount.ts'
 import { fuseMount } from '../model-cache/fuse_mount.ts'
 import { listeningOf } from '../model-cache/listening.ts'
+import { STORE_SLACK_BYTES } from '../model-cache/memory_store.ts'
 import type { Mount, MountOptions } from '../model-cache/mount.ts'
 import { inspectMountPoint, resolvedPath } from '../model-cache/mount_point.ts'
 import { nativeMover } from '../model-cache/mover.ts'
+import { printable } from '../model-cache/printable.ts'
 import { isRunning, readRunFile } from '../model-cache/run_file.ts'
+import { SourceError } from '../model-cache/source.ts'
 import { execute } from '../native/model_chunks.ts'
 import {
   type FuseProbe,
@@ -38,9 +42,6 @@ import {
 import { packageRoot } from '../native/package_root.ts'
 import { LOG_LEVELS } from '../observe/config.ts'
 import { openLog, type ThreadLog } from '../observe/log.ts'
-
-/** Bytes of a store beyond the capacity: notes beside files, the hand-over table, pages of names. */
-const STORE_SLACK_BYTES = 128 * 1024 * 1024
 
 /** Threads for calls to the source: some of them may hang in a network file system for long. */
 const SOURCE_THREADS = 16
@@ -61,7 +62,7 @@ interface Plan {
 }
 
 function logOf(flags: MountFlags): ThreadLog {
-  const level = LOG_LEVELS.find(known => known === flags['log-level']) ?? 'info'
+  const level = choiceOf('log-level', flags['log-level'], LOG_LEVELS, 'info')
   const config = { level, destination: 'stderr' }
   return openLog({ config, thread: 'cache', isBatched: false })
 }
@@ -132,6 +133,7 @@ function inspect(plans: readonly Plan[], folder: string): void {
   for (const { entry } of plans) {
     const result = listeningOf(entry.listen, entry.token_file)
     if (result.kind === 'fault') faults.push(result.message)
+    faults.push(...entry.extra_roots.flatMap(root => folderFault('extra root', root)))
   }
   if (faults.length > 0) throw new ConfigurationError(faults)
 }
@@ -198,7 +200,17 @@ function readyLine({ path: place, cache, modeReason }: Served): string {
   const slots = [...cache.slots()]
   const bytes = slots.reduce((sum, slot) => sum + slot.file.size, 0)
   const mode = `${cache.front.mode}: ${modeReason}`
-  return `ready: ${place} (${mode}), ${slots.length} files, ${formatBytes(bytes)}\n`
+  return `ready: ${printable(place)} (${mode}), ${slots.length} files, ${formatBytes(bytes)}\n`
+}
+
+/** A source that cannot be listed at all is no fault of the program. */
+async function startAll(mounts: readonly Mount[]): Promise<void> {
+  try {
+    await Promise.all(mounts.map(mount => mount.start()))
+  } catch (error) {
+    if (!(error instanceof SourceError)) throw error
+    throw new ConfigurationError([`the source cannot be listed: ${error.message}`])
+  }
 }
 
 /** Serves until a signal, or until the paths are unmounted. */
@@ -222,7 +234,7 @@ async function serve(
   const name = controlName(plans[0]!.entry.accelerated)
   const control = await openControl(folder, name, facts, served, now)
   try {
-    const started = Promise.all(mounts.map(mount => mount.start())).then(() => null)
+    const started = startAll(mounts).then(() => null)
     const early = await Promise.race([started, ended])
     if (early !== null) return early
     for (const { path: place, cache, modeReason } of served) {

@@ -8,7 +8,13 @@
  * Lines of the log go to stderr.
  */
 import path from 'node:path'
-import { describeFlags, type FlagValues, parseWords, UsageError } from '../config/arguments.ts'
+import {
+  choiceOf,
+  describeFlags,
+  type FlagValues,
+  parseWords,
+  UsageError,
+} from '../config/arguments.ts'
 import { ConfigurationError } from '../config/error.ts'
 import { formatBytes, parseCapacity } from '../model-cache/capacity.ts'
 import { isPreloaded } from '../model-cache/config.ts'
@@ -16,6 +22,7 @@ import { controlName, runFolder } from '../model-cache/control.ts'
 import { openControl, type Served } from '../model-cache/daemon.ts'
 import { DirectorySource } from '../model-cache/directory_source.ts'
 import { effectiveCapacity } from '../model-cache/effective_capacity.ts'
+import { folderFault } from '../model-cache/folder_fault.ts'
 import { noFront } from '../model-cache/front.ts'
 import { WARMUP_PORT } from '../model-cache/hello.ts'
 import { type Listening, listeningOf } from '../model-cache/listening.ts'
@@ -69,7 +76,7 @@ ${describeFlags(FLAGS)}
 `
 
 function logOf(flags: Flags): ThreadLog {
-  const level = LOG_LEVELS.find(known => known === flags['log-level']) ?? 'info'
+  const level = choiceOf('log-level', flags['log-level'], LOG_LEVELS, 'info')
   return openLog({ config: { level, destination: 'stderr' }, thread: 'warmup', isBatched: false })
 }
 
@@ -98,13 +105,16 @@ function listening(flags: Flags): Listening {
 function sourcesOf(flags: Flags, paths: readonly string[]): DirectorySource[] {
   const ids = flags['source-id'] ?? []
   if (ids.length > paths.length) throw new UsageError('there are more --source-id than paths')
-  return paths.map(root => {
-    try {
-      return new DirectorySource({ root, extraRoots: flags['extra-root'] ?? [] })
-    } catch {
-      throw new ConfigurationError([`the source ${root} does not exist or cannot be read`])
-    }
-  })
+  const extraRoots = flags['extra-root'] ?? []
+  const faults = [
+    ...paths.flatMap(root => folderFault('source', root)),
+    ...extraRoots.flatMap(root => folderFault('extra root', root)),
+    ...paths.flatMap((root, at) =>
+      paths.indexOf(root) < at ? [`the source ${root} is given twice`] : [],
+    ),
+  ]
+  if (faults.length > 0) throw new ConfigurationError(faults)
+  return paths.map(root => new DirectorySource({ root, extraRoots }))
 }
 
 function streamsOf(flags: Flags): number {

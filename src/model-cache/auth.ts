@@ -6,7 +6,8 @@
  *   mac = HMAC-SHA256(token, lines of: method, path, range or body digest, ts, nonce)
  *
  * A clock may be off by 30 s; nonces are remembered for that long on both sides of now. Chunks are
- * asked for with the value of their Range header, posts with the SHA-256 of their body.
+ * asked for with the value of their Range header, posts with the SHA-256 of their body. That stands
+ * in a header of its own, so that a signature is checked before the first byte of a body is taken.
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
@@ -17,6 +18,9 @@ export const CLOCK_SKEW_MS_MAX = 30_000
 export const NONCES_MAX = 1_000_000
 
 const HEADER = /^Warmpath ts=(\d{1,12}),nonce=([0-9a-f]{32}),mac=([0-9a-f]{64})$/
+
+/** Header of a post: the SHA-256 of its body in hex. */
+export const BODY_DIGEST_HEADER = 'x-warmpath-sha256'
 
 export interface Signable {
   readonly method: string
@@ -49,6 +53,10 @@ export class Gate {
 
   constructor(token: string | null) {
     this.#token = token
+  }
+
+  get isTokenGiven(): boolean {
+    return this.#token !== null
   }
 
   admits(header: string | undefined, request: Signable, nowMs: number): boolean {

@@ -110,6 +110,11 @@ export class Testimony {
     return found
   }
 
+  /** Whether two holders say the same of it. */
+  isVouched(chunk: number): boolean {
+    return this.expected(chunk) !== null && [...this.#said(chunk)].length > 1
+  }
+
   isDisputed(chunk: number): boolean {
     return this.expected(chunk) === null && !this.#said(chunk).next().done
   }

@@ -14,6 +14,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { duration, integer } from '../setting.ts'
 import { parseCapacity } from './capacity.ts'
+import { placeOf } from './hello.ts'
 import { DELETED } from './pinned.ts'
 
 export const MODES = ['auto', 'passthrough', 'copy', 'tmpfs'] as const
@@ -33,6 +34,12 @@ function capacitySetting() {
     })
 }
 
+/** `host:port` of another member, as it was written. */
+function memberSetting() {
+  const error = 'expected host:port or http://host:port'
+  return z.string().refine(text => placeOf(text) !== null, { error })
+}
+
 const paths = z.array(z.string().min(1).max(4096)).max(1024)
 
 export const cacheSchema = z.strictObject({
@@ -42,12 +49,10 @@ export const cacheSchema = z.strictObject({
     .union([z.string().min(1), paths])
     .optional()
     .describe('"/" loads every file at start; or a path, or a list of paths, below the source.'),
-  cacheroot_service: z
-    .string()
-    .min(1)
+  cacheroot_service: memberSetting()
     .optional()
     .describe('The warm-up, host:port or http://host:port; it is the registry of members too.'),
-  peers: paths.prefault([]).describe('Other members, host:port each.'),
+  peers: z.array(memberSetting()).max(1024).prefault([]).describe('Other members, host:port each.'),
   source_id: z
     .string()
     .min(1)
@@ -167,7 +172,10 @@ export function cacheEntries(
     const sourceId = entry.cache.source_id ?? sourceIdOf(storage, source)
     return [{ ...entry.cache, path: source, accelerated, sourceId }]
   })
-  const faults = entries.flatMap(entry => overlapFault(entry.path, entry.accelerated) ?? [])
+  // Also of different entries: a daemon that loads from its own accelerated path waits for itself.
+  const faults = entries.flatMap(({ path: source }) =>
+    entries.flatMap(({ accelerated }) => overlapFault(source, accelerated) ?? []),
+  )
   entries.forEach(({ accelerated }, at) => {
     for (const other of entries.slice(at + 1)) {
       if (!isInside(accelerated, other.accelerated) && !isInside(other.accelerated, accelerated)) {

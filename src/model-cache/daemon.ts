@@ -65,7 +65,8 @@ function isBelow(slot: Slot, target: string): boolean {
 }
 
 async function warm(cache: ModelCache, slots: readonly Slot[]): Promise<object> {
-  const outcomes = await Promise.all(slots.map(slot => cache.want(slot, 'preload')))
+  // Somebody asked for these: unlike a preload they may take the place of others.
+  const outcomes = await Promise.all(slots.map(slot => cache.want(slot, 'prefetch')))
   const count = (kind: string): number => outcomes.filter(outcome => outcome.kind === kind).length
   const errors = outcomes.flatMap(outcome => (outcome.kind === 'failed' ? [outcome.message] : []))
   return { resident: count('resident'), bypassed: count('bypassed'), errors }

@@ -11,13 +11,21 @@
  * check and an open therefore gains nothing. Sockets, devices and pipes are not listed, and opens
  * are non-blocking, so a pipe that appears later cannot hang a thread.
  *
+ * A folder that the daemon may not read is left out, named once in the log, and so is what lies too
+ * deep: the rest is served. A file that it may not read is listed; who opens it is told.
+ *
+ * A root that is on another file system than before, and empty, is taken for a mount that is away,
+ * not for a source whose files were all deleted.
+ *
  * Every call has a deadline: a network file system that hangs must not hang the cache. The thread
  * that hangs inside the kernel is lost until the kernel gives it back; that is why the daemon asks
- * for more of them (UV_THREADPOOL_SIZE).
+ * for more of them (UV_THREADPOOL_SIZE), and why a path whose last call still hangs is not asked
+ * again: retries would take thread after thread.
  */
 import type { BigIntStats } from 'node:fs'
-import { constants, promises as fs, realpathSync } from 'node:fs'
+import { constants, promises as fs, realpathSync, statSync } from 'node:fs'
 import path from 'node:path'
+import type { Log } from '../observe/log.ts'
 import {
   type Source,
   type SourceEntry,
@@ -29,6 +37,12 @@ import {
 /** Milliseconds that one call to the source may take before it counts as stalled. */
 const CALL_MS_MAX = 15_000
 
+/**
+ * Calls past their deadline that hold a thread; beyond it the source is not asked at all. Half of
+ * the daemon's threads: the rest is for its own files and for other sources.
+ */
+const HANGING_MAX = 8
+
 /** Entries of one source: beyond it the tree itself would not fit beside the files. */
 export const ENTRIES_MAX = 1_000_000
 
@@ -37,6 +51,9 @@ const DEPTH_MAX = 64
 
 /** Calls to the source at once while it is listed: a NAS answers each in a millisecond. */
 const LIST_CALLS_MAX = 8
+
+/** Paths that are left out and named in the log; thousands would say no more. */
+const LEFT_OUT_MAX = 64
 
 const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY
 
@@ -62,24 +79,9 @@ function faultOf(error: unknown, name: string): SourceError {
   const message = `${name}: ${error instanceof Error ? error.message : String(error)}`
   // ELOOP: a loop of links leads nowhere, so it can never be served.
   if (code === 'ELOOP') return new SourceError('refused', message)
+  if (code === 'EACCES' || code === 'EPERM') return new SourceError('denied', message)
   if (code === 'ENOENT' || code === 'ENOTDIR') return new SourceError('gone', message)
   return new SourceError('io', message)
-}
-
-/** Settles with the call, or fails as stalled. */
-async function within<T>(name: string, limitMs: number, call: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const limit = new Promise<never>((_, reject) => {
-    const message = `${name}: no answer from the source for ${limitMs} ms`
-    timer = setTimeout(() => reject(new SourceError('stalled', message)), limitMs)
-  })
-  try {
-    return await Promise.race([call, limit])
-  } catch (error) {
-    throw faultOf(error, name)
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /** A folder on the way down, and the real folders that lead to it. */
@@ -107,25 +109,65 @@ export interface DirectorySourceOptions {
   /** Further folders that links may lead to, such as the blobs of a Hugging Face cache. */
   readonly extraRoots?: readonly string[]
   readonly callMsMax?: number
+  /** Where it is said what is left out. */
+  readonly log?: Log
 }
 
 export class DirectorySource implements Source {
   readonly root: string
   readonly #roots: readonly string[]
   readonly #callMsMax: number
+  /** The file system that the root was last seen on. */
+  #device: bigint
+  readonly #log: Log | null
+  readonly #leftOut = new Set<string>()
+  /** How many calls hang, by path. */
+  readonly #hanging = new Map<string, number>()
 
   constructor(options: DirectorySourceOptions) {
     this.root = realpathSync(options.root)
     this.#roots = [this.root, ...(options.extraRoots ?? []).map(root => realpathSync(root))]
     this.#callMsMax = options.callMsMax ?? CALL_MS_MAX
+    this.#log = options.log ?? null
+    this.#device = statSync(this.root, { bigint: true }).dev
   }
 
   localPath(name: string): string {
     return path.join(this.root, this.#checked(name))
   }
 
-  #within<T>(name: string, call: Promise<T>): Promise<T> {
-    return within(name, this.#callMsMax, call)
+  /** Settles with the call, or fails as stalled. */
+  async #within<T>(name: string, start: () => Promise<T>): Promise<T> {
+    const limitMs = this.#callMsMax
+    if (this.#hanging.has(name) || this.#hanging.size >= HANGING_MAX) {
+      throw new SourceError('stalled', `${name}: the source has not answered for ${limitMs} ms`)
+    }
+    const call = start()
+    let timer: NodeJS.Timeout | undefined
+    const limit = new Promise<never>((_, reject) => {
+      const message = `${name}: no answer from the source for ${limitMs} ms`
+      timer = setTimeout(() => {
+        this.#hangs(name, call)
+        reject(new SourceError('stalled', message))
+      }, limitMs)
+    })
+    try {
+      return await Promise.race([call, limit])
+    } catch (error) {
+      throw faultOf(error, name)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #hangs(name: string, call: Promise<unknown>): void {
+    this.#hanging.set(name, (this.#hanging.get(name) ?? 0) + 1)
+    const isBack = (): void => {
+      const left = (this.#hanging.get(name) ?? 0) - 1
+      if (left > 0) this.#hanging.set(name, left)
+      else this.#hanging.delete(name)
+    }
+    call.then(isBack, isBack)
   }
 
   /** The name when it can only mean a place below the root. */
@@ -143,27 +185,36 @@ export class DirectorySource implements Source {
   async stat(name: string): Promise<SourceEntry> {
     const full = this.localPath(name)
     const [stats, real] = await Promise.all([
-      this.#within(name, fs.stat(full, { bigint: true })),
-      this.#within(name, fs.realpath(full)),
+      this.#within(name, () => fs.stat(full, { bigint: true })),
+      this.#within(name, () => fs.realpath(full)),
     ])
     if (!this.#isAllowed(real)) {
       throw new SourceError('refused', `${name}: the link leads out of the source, to ${real}`)
     }
+    if (name === '') await this.#checkMounted(stats.dev)
     const mode = modeOf(stats)
     if (stats.isDirectory()) return { path: name, kind: 'folder', mode, mtimeNs: stats.mtimeNs }
     if (stats.isFile()) return { path: name, kind: 'file', mode, ...statOf(stats) }
     throw new SourceError('refused', `${name}: neither a file nor a folder`)
   }
 
+  async #checkMounted(device: bigint): Promise<void> {
+    if (device === this.#device) return
+    if ((await this.#within('', () => fs.readdir(this.root))).length === 0) {
+      throw new SourceError('io', `${this.root} is empty and was a mount before: it is away`)
+    }
+    this.#device = device
+  }
+
   async open(name: string): Promise<SourceHandle> {
     const full = this.localPath(name)
-    const opening = fs.open(full, READ_FLAGS)
     // An open that comes back after its deadline must not keep its descriptor.
     let isLate = false
-    opening.then(
-      file => (isLate ? file.close() : undefined),
-      () => {},
-    )
+    const opening = async (): Promise<fs.FileHandle> => {
+      const opened = await fs.open(full, READ_FLAGS)
+      if (isLate) await opened.close()
+      return opened
+    }
     let file: fs.FileHandle
     try {
       file = await this.#within(name, opening)
@@ -172,7 +223,7 @@ export class DirectorySource implements Source {
       throw error
     }
     try {
-      const real = await this.#within(name, fs.readlink(`/proc/self/fd/${file.fd}`))
+      const real = await this.#within(name, () => fs.readlink(`/proc/self/fd/${file.fd}`))
       if (!this.#isAllowed(real)) {
         throw new SourceError('refused', `${name}: leads out of the source, to ${real}`)
       }
@@ -182,7 +233,7 @@ export class DirectorySource implements Source {
     }
     return {
       fd: file.fd,
-      stat: async () => statOf(await this.#within(name, file.stat({ bigint: true }))),
+      stat: async () => statOf(await this.#within(name, () => file.stat({ bigint: true }))),
       close: () => file.close(),
     }
   }
@@ -191,12 +242,16 @@ export class DirectorySource implements Source {
     const top = await this.stat(folder)
     if (top.kind !== 'folder') throw new SourceError('gone', `${folder} is no folder`)
     const found: SourceEntry[] = [top]
-    const real = await this.#within(folder, fs.realpath(this.localPath(folder)))
+    const closed = new Set<string>()
+    const real = await this.#within(folder, () => fs.realpath(this.localPath(folder)))
     let level: Place[] = [{ path: folder, reals: realsTo(this.root, real) }]
-    for (let depth = 0; level.length > 0 && depth < DEPTH_MAX; depth += 1) {
+    for (let depth = 0; level.length > 0; depth += 1) {
       const next: Place[] = []
       for (const place of level) {
-        for (const { entry, inside } of await this.#children(place)) {
+        const children = depth < DEPTH_MAX ? await this.#children(place) : null
+        if (depth === DEPTH_MAX) this.#leaveOut(place.path, `lies in ${DEPTH_MAX} folders`)
+        if (children === null) closed.add(place.path)
+        for (const { entry, inside } of children ?? []) {
           found.push(entry)
           if (inside !== null) next.push(inside)
         }
@@ -206,12 +261,32 @@ export class DirectorySource implements Source {
       }
       level = next
     }
-    return found
+    return closed.size === 0 ? found : found.filter(entry => !closed.has(entry.path))
   }
 
-  async #children(place: Place): Promise<Child[]> {
-    const full = path.join(this.root, place.path)
-    const names = (await this.#within(place.path, fs.readdir(full))).toSorted()
+  /** Says once what is not served although it is there. */
+  #leaveOut(name: string, why: string): void {
+    if (this.#leftOut.has(name) || this.#leftOut.size >= LEFT_OUT_MAX) return
+    this.#leftOut.add(name)
+    this.#log?.warn({ path: path.join(this.root, name), reason: why }, 'left out of the source')
+  }
+
+  /** Names of a folder; null for one that may not be read. */
+  async #names(folder: string): Promise<string[] | null> {
+    try {
+      const full = path.join(this.root, folder)
+      return (await this.#within(folder, () => fs.readdir(full))).toSorted()
+    } catch (error) {
+      const fault = faultOf(error, folder)
+      if (fault.fault !== 'denied' || folder === '') throw fault
+      this.#leaveOut(folder, fault.message)
+      return null
+    }
+  }
+
+  async #children(place: Place): Promise<Child[] | null> {
+    const names = await this.#names(place.path)
+    if (names === null) return null
     const children: (Child | null)[] = names.map(() => null)
     let next = 0
     const work = async (): Promise<void> => {
@@ -230,7 +305,7 @@ export class DirectorySource implements Source {
     const below = place.path === '' ? name : `${place.path}/${name}`
     const full = path.join(this.root, below)
     try {
-      const link = await this.#within(below, fs.lstat(full, { bigint: true }))
+      const link = await this.#within(below, () => fs.lstat(full, { bigint: true }))
       if (link.isFile()) {
         const entry = { path: below, kind: 'file', mode: modeOf(link), ...statOf(link) } as const
         return { entry, inside: null }
@@ -244,14 +319,15 @@ export class DirectorySource implements Source {
       if (!link.isSymbolicLink()) return null
       const entry = await this.stat(below)
       if (entry.kind === 'file') return { entry, inside: null }
-      const real = await this.#within(below, fs.realpath(full))
+      const real = await this.#within(below, () => fs.realpath(full))
       // The target is a folder that we are in already: following it would never end.
       if (place.reals.includes(real)) return null
       return { entry, inside: { path: below, reals: [...place.reals, real] } }
     } catch (error) {
       const fault = faultOf(error, below)
-      if (fault.fault === 'gone' || fault.fault === 'refused') return null
-      throw fault
+      if (fault.fault === 'denied') this.#leaveOut(below, fault.message)
+      else if (fault.fault !== 'gone' && fault.fault !== 'refused') throw fault
+      return null
     }
   }
 }

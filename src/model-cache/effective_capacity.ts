@@ -98,3 +98,12 @@ export function effectiveCapacity(
   }
   return { bytes, reason }
 }
+
+/** What may be taken of a file system that is not ours alone, and has so much left. */
+export function roomOf(capacity: number, freeBytes: number | null): EffectiveCapacity {
+  if (freeBytes === null || freeBytes >= capacity) return { bytes: capacity, reason: null }
+  const reason =
+    `capacity ${formatBytes(capacity)} is more than the file system of the store has left: ` +
+    `using ${formatBytes(freeBytes)}`
+  return { bytes: freeBytes, reason }
+}

@@ -50,6 +50,8 @@ export interface ChunkRequest {
 
 export interface ChunkFetcher {
   fetch(wanted: ChunkRequest): Promise<FetchResult>
+  /** Closes what is open to any other than these. */
+  keepOnly(places: readonly Pick<ChunkRequest, 'host' | 'port'>[]): void
   close(): void
 }
 
@@ -146,5 +148,6 @@ export function javascriptFetcher(options: JavascriptFetcherOptions): ChunkFetch
       asked.end()
     })
 
-  return { fetch, close: () => agent.destroy() }
+  // Sockets that nobody uses are closed by the other side, and hold nothing else meanwhile.
+  return { fetch, keepOnly: () => {}, close: () => agent.destroy() }
 }

@@ -1,8 +1,10 @@
 /**
  * `--mode tmpfs`: a plain folder in which files appear whole, by rename, and need no privilege.
  *
- *   ACCELERATED/.warmpath/<store name>  ──(whole, verified, 0444, mtime as there)──►  its place
+ *   ACCELERATED/.warmpath/<store name>  ──(whole, verified, mode and mtime as there)──►  its place
  *
+ * Nothing may be written by others: bits for it are taken out of the modes of files. Folders keep
+ * them for the daemon, which puts files there without any privilege.
  * The index and the configuration of a model come last, because loaders take them as the sign that
  * the model is there. A file that does not fit, or that was changed and is being loaded anew, is a
  * symbolic link to the source. Nothing is loaded on demand: there is no way to know who opens a
@@ -17,9 +19,9 @@ import {
   rmdirSync,
   rmSync,
   symlinkSync,
-  utimesSync,
 } from 'node:fs'
 import path from 'node:path'
+import { stampFile } from '../native/model_chunks.ts'
 import { closeSlot, type Front } from './front.ts'
 import type { Slot } from './slot.ts'
 import type { Source } from './source.ts'
@@ -27,6 +29,9 @@ import type { Tree } from './tree.ts'
 
 /** The folder inside the accelerated path in which files are filled. */
 export const HIDDEN = '.warmpath'
+
+/** Bits of a mode that let somebody read or run. */
+const READABLE = 0o555
 
 /** Files that a loader opens first: shown after the weights they speak of. */
 export function isIndex(name: string): boolean {
@@ -38,7 +43,9 @@ export class FolderFront implements Front {
   readonly #root: string
   readonly #source: Source
   readonly #shown = new Map<string, Slot>()
-  readonly #folders = new Set<string>()
+  /** Modification times of the folders, which every change of ours in them would set anew. */
+  readonly #folders = new Map<string, bigint>()
+  #isCleared = false
 
   constructor(root: string, source: Source) {
     this.#root = root
@@ -58,16 +65,26 @@ export class FolderFront implements Front {
     const folders = [...tree.entries()].filter(
       entry => entry.kind === 'folder' && entry.path !== '',
     )
-    for (const { path: name } of folders) this.#makeFolder(name)
-    const gone = [...this.#folders].filter(name => tree.get(name)?.kind !== 'folder')
+    for (const { path: name, mtimeNs } of folders) this.#makeFolder(name, mtimeNs)
+    const gone = [...this.#folders.keys()].filter(name => tree.get(name)?.kind !== 'folder')
     // Deepest first: a folder can go when what lay in it has gone.
     for (const name of gone.toSorted().toReversed()) this.#removeFolder(name)
+    for (const name of this.#folders.keys()) this.#stamp(name)
   }
 
-  #makeFolder(name: string): void {
-    if (this.#folders.has(name)) return
-    mkdirSync(this.#at(name), { recursive: true, mode: 0o755 })
-    this.#folders.add(name)
+  #makeFolder(name: string, mtimeNs: bigint): void {
+    if (!this.#folders.has(name)) mkdirSync(this.#at(name), { recursive: true, mode: 0o755 })
+    this.#folders.set(name, mtimeNs)
+  }
+
+  #stamp(folder: string): void {
+    const mtimeNs = this.#folders.get(folder)
+    if (mtimeNs === undefined) return
+    try {
+      stampFile(this.#at(folder), mtimeNs)
+    } catch {
+      // Somebody took it away: it is made anew with the next file in it.
+    }
   }
 
   #removeFolder(name: string): void {
@@ -85,13 +102,19 @@ export class FolderFront implements Front {
   }
 
   publish(slot: Slot): void {
-    const { path: name, mtimeNs } = slot.file
+    const { mode, mtimeNs } = slot.file
     const hidden = path.join(this.hidden, slot.storeName)
-    chmodSync(hidden, 0o444)
-    const seconds = Number(mtimeNs / 1000n) / 1e6
-    utimesSync(hidden, seconds, seconds)
+    chmodSync(hidden, mode & READABLE)
+    stampFile(hidden, mtimeNs)
+    this.#put(hidden, slot)
+  }
+
+  /** Shows what lies in the hidden folder at the path of the slot. */
+  #put(hidden: string, slot: Slot): void {
+    const { path: name } = slot.file
     mkdirSync(path.dirname(this.#at(name)), { recursive: true })
     renameSync(hidden, this.#at(name))
+    this.#stamp(path.posix.dirname(name))
     this.#shown.set(name, slot)
     this.#tidy()
   }
@@ -107,15 +130,14 @@ export class FolderFront implements Front {
 
   /** The name leads to the source from now on, without a moment in which it leads nowhere. */
   #showSource(slot: Slot): void {
+    // A load that is cancelled at the end fails after everything was taken away.
+    if (this.#isCleared) return
     const { path: name } = slot.file
     const link = path.join(this.hidden, `${slot.storeName}.link`)
     mkdirSync(this.hidden, { recursive: true, mode: 0o700 })
     rmSync(link, { force: true })
     symlinkSync(this.#source.localPath(name), link)
-    mkdirSync(path.dirname(this.#at(name)), { recursive: true })
-    renameSync(link, this.#at(name))
-    this.#shown.set(name, slot)
-    this.#tidy()
+    this.#put(link, slot)
   }
 
   async bypass(slot: Slot): Promise<void> {
@@ -124,7 +146,10 @@ export class FolderFront implements Front {
 
   showLast(): void {}
 
-  fail(): void {}
+  /** Who opens it is told by the source itself what is wrong with it. */
+  fail(slot: Slot): void {
+    this.#showSource(slot)
+  }
 
   progress(): void {}
 
@@ -147,8 +172,9 @@ export class FolderFront implements Front {
 
   /** Removes everything that was put here; readers keep what they have open. */
   clear(): void {
+    this.#isCleared = true
     for (const name of this.#shown.keys()) this.#remove(name)
-    for (const name of [...this.#folders].toSorted().toReversed()) this.#removeFolder(name)
+    for (const name of [...this.#folders.keys()].toSorted().toReversed()) this.#removeFolder(name)
     rmSync(this.hidden, { recursive: true, force: true })
   }
 }

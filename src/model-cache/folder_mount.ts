@@ -27,7 +27,7 @@ export function folderMount(options: MountOptions): Mount {
     const why = 'nobody can tell when a file of a plain folder is opened'
     log.warn({ path: accelerated, reason: why }, 'pin_generation has no effect in tmpfs mode')
   }
-  const source = new DirectorySource({ root: entry.path, extraRoots: entry.extra_roots })
+  const source = new DirectorySource({ root: entry.path, extraRoots: entry.extra_roots, log })
   const front = new FolderFront(accelerated, source)
   const member = memberOf(options, {
     source,

@@ -15,6 +15,7 @@ import { closeSync, openSync } from 'node:fs'
 import path from 'node:path'
 import { isStoreFileIdle } from '../native/model_chunks.ts'
 import {
+  type FileUse,
   type FrontMode,
   type HandedMount,
   ModelMount,
@@ -97,7 +98,7 @@ export class FuseFront implements Front {
   readonly #pathOf = new Map<number, string>()
   /** Id of each version, also of those that have left the tree but not yet the memory. */
   readonly #idOfSlot = new WeakMap<Slot, number>()
-  readonly #opensSeen = new WeakMap<Slot, number>()
+  readonly #seen = new WeakMap<Slot, FileUse>()
   /** When the rest of a model was last asked for. */
   readonly #prefetchedMs = new Map<string, number>()
   /** Files that are read from the source while they are loaded. */
@@ -179,7 +180,6 @@ export class FuseFront implements Front {
       this.#mount.fail(file, 'ESTALE')
       return
     }
-    this.#around?.metrics.opened('miss')
     if (slot.state === 'bypassed') slot.state = 'absent'
     void this.#options.cache().want(slot, 'open')
     this.#readPast(slot)
@@ -221,7 +221,7 @@ export class FuseFront implements Front {
     this.#prefetchedMs.set(opened.model, nowMs)
     const cache = this.#options.cache()
     const siblings = [...cache.slots()].filter(
-      slot => slot.model === opened.model && slot.state === 'absent' && slot !== opened,
+      slot => slot.model === opened.model && slot.isLoadable && slot !== opened,
     )
     siblings.sort((a, b) => (a.file.path < b.file.path ? -1 : 1))
     const isAfter = (slot: Slot): boolean => slot.file.path > opened.file.path
@@ -245,6 +245,7 @@ export class FuseFront implements Front {
   publish(slot: Slot): void {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined || slot.fd === null) throw new Error(`${slot.file.path} has no id`)
+    this.#takeUse(slot)
     this.#past.delete(slot)
     this.#mount.publish(id, slot.fd)
   }
@@ -266,6 +267,7 @@ export class FuseFront implements Front {
         this.#mount.fail(id, 'ESTALE')
         return
       }
+      slot.isDenied = error instanceof SourceError && error.fault === 'denied'
       this.fail(slot, error instanceof Error ? error.message : String(error))
     }
   }
@@ -279,7 +281,6 @@ export class FuseFront implements Front {
       closeSync(own)
       throw error
     }
-    this.#around?.metrics.opened('bypass')
   }
 
   /**
@@ -320,8 +321,10 @@ export class FuseFront implements Front {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined) return
     this.#around?.metrics.opened('error')
-    this.#options.log.error({ path: slot.file.path, error: message }, 'readers get EIO')
-    this.#mount.fail(id, 'EIO')
+    const code = slot.isDenied ? 'EACCES' : 'EIO'
+    this.#options.log.error({ path: slot.file.path, error: message }, `readers get ${code}`)
+    this.#mount.fail(id, code)
+    this.#takeUse(slot)
     if (!this.#past.delete(slot)) return
     // The next open tries again, or finds the source as long as somebody reads it there.
     if (this.#mount.evict(id, false) === 'evicted') return
@@ -332,30 +335,47 @@ export class FuseFront implements Front {
   evict(slot: Slot, isForced: boolean): 'evicted' | 'busy' {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined) return 'evicted'
+    this.#takeUse(slot)
     if (isForced) this.#past.delete(slot)
     return this.#mount.evict(id, isForced)
   }
 
   refresh(slots: Iterable<Slot>): void {
-    for (const slot of slots) if (slot.state === 'resident') this.#takeUse(slot)
+    for (const slot of slots) if (this.#isServed(slot)) this.#takeUse(slot)
+  }
+
+  #isServed(slot: Slot): boolean {
+    return slot.state === 'resident' || slot.state === 'bypassed' || this.#past.has(slot)
   }
 
   #takeUse(slot: Slot): void {
     const id = this.#idOfSlot.get(slot)
     if (id === undefined) return
-    const { opens, opensTotal, usedAtMs } = this.#mount.use(id)
-    const seen = this.#opensSeen.get(slot) ?? 0
-    if (opensTotal > seen) {
-      this.#opensSeen.set(slot, opensTotal)
-      const metrics = this.#around?.metrics
-      for (let count = seen; count < opensTotal; count += 1) {
-        metrics?.opened('hit')
-        metrics?.tier('local', slot.file.size)
-      }
-    }
+    const use = this.#mount.use(id)
+    this.#count(slot, use)
+    const { opens, usedAtMs } = use
     const usedMs = this.#options.now() - (Date.now() - usedAtMs)
     if (opens > 0) slot.usedMs = this.#options.now()
     else if (usedAtMs > 0) slot.usedMs = Math.max(slot.usedMs, usedMs)
+  }
+
+  /** Opens since the last look, by what they found; an open that waited for its bytes is a miss. */
+  #count(slot: Slot, use: FileUse): void {
+    const seen = this.#seen.get(slot)
+    const opens = use.opensTotal - (seen?.opensTotal ?? 0)
+    if (opens === 0 || this.#around === null) return
+    this.#seen.set(slot, use)
+    const { metrics } = this.#around
+    const { size } = slot.file
+    if (slot.state !== 'resident' || this.#past.has(slot)) {
+      metrics.opened('bypass', opens)
+      metrics.passed(opens * size)
+      return
+    }
+    const misses = use.waitsTotal - (seen?.waitsTotal ?? 0)
+    metrics.opened('miss', misses)
+    metrics.opened('hit', opens - misses)
+    metrics.tier('local', (opens - misses) * size)
   }
 
   /** Recency, hit rate and `df`, and whether files that did not fit would fit now. */

@@ -27,7 +27,7 @@ export interface FuseMountOptions extends MountOptions {
 
 export function fuseMount(options: FuseMountOptions): Mount {
   const { entry, log, now, handed, runFolder } = options
-  const source = new DirectorySource({ root: entry.path, extraRoots: entry.extra_roots })
+  const source = new DirectorySource({ root: entry.path, extraRoots: entry.extra_roots, log })
   const store = privateStore(handed.storeFd)
   let front: FuseFront | null = null
   const member = memberOf(options, {
@@ -58,7 +58,8 @@ export function fuseMount(options: FuseMountOptions): Mount {
   return {
     member,
     mode: made.mode,
-    reason: made.reason,
+    // What was planned is known with its reason here; the session knows why it is another.
+    reason: made.mode === options.mode ? options.reason : made.reason,
     start: async () => {
       const { accelerated } = entry
       writeRunFile(runFolder, { pid: process.pid, accelerated, names: [] })

@@ -1,28 +1,38 @@
 /**
  * The control requests between members: JSON over HTTP, a few a second.
  *
- *   POST /v1/hello   {id, port, dataPort, sources, sequence, holdings}
+ *   POST /v1/hello   {id, host, port, dataPort, sources, sequence, holdings}
  *     ──►  the same of the other side, and `members` when it is a registry
  *     404  {"error": …}: none of our sources is served there, the message names both ids
  *   GET  /v1/digests/{fileId}/{generation}  ──►  16 bytes a chunk
  *
+ * `host` is where a member listens, if that is one address: behind a balancer of TCP connections
+ * the other end of the connection is not where the member can be asked.
+ *
  * Holdings: [[fileId, generation, null | base64 map of chunks], …].
  */
-import { Agent, request } from 'node:http'
+import { Agent, type IncomingMessage, request } from 'node:http'
 import { z } from 'zod'
-import { bodyDigest, sign } from './auth.ts'
+import { PORT_MAX } from '../setting.ts'
+import { BODY_DIGEST_HEADER, bodyDigest, sign } from './auth.ts'
 import type { Holding, PeerPlace, Statement } from './peer.ts'
+import { isOwnUser, OTHER_USER } from './socket_owner.ts'
 
 /** Bytes of a hello: 10,000 files of 100 bytes and the maps of those that are loading. */
 export const HELLO_BYTES_MAX = 16 * 1024 * 1024
 
-/** Milliseconds that a member may take to answer a hello. */
-const HELLO_ANSWER_MS_MAX = 2_000
+/** Milliseconds that a whole answer may take: one that trickles in is none. */
+const ANSWER_MS_MAX = 2_000
 
 const hex = z.string().regex(/^[0-9a-f]{32}$/)
 
 export const helloSchema = z.object({
   id: z.string().min(1).max(64),
+  host: z
+    .string()
+    .max(255)
+    .regex(/^[0-9A-Za-z.:_-]+$/)
+    .optional(),
   port: z.number().int().min(1).max(65_535),
   dataPort: z.number().int().min(1).max(65_535),
   sources: z.array(z.string().max(4096)).max(1024),
@@ -72,6 +82,20 @@ export function helloHoldings(holdings: ReadonlyMap<string, Holding>): Hello['ho
   ])
 }
 
+/** What came with a request or an answer; null when it is longer than a hello may be. */
+export async function bodyOf(message: IncomingMessage): Promise<Buffer | null> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of message) {
+    // Decode boundary: a message without an encoding gives buffers.
+    const bytes = part as Buffer
+    length += bytes.length
+    if (length > HELLO_BYTES_MAX) return null
+    parts.push(bytes)
+  }
+  return Buffer.concat(parts)
+}
+
 interface Answer {
   readonly status: number
   readonly body: Buffer
@@ -101,6 +125,7 @@ export function placeOf(address: string): { host: string; port: number } | null 
   const match = ADDRESS.exec(address)
   if (match === null) return null
   const port = Number(match[2] ?? WARMUP_PORT)
+  if (port < 1 || port > PORT_MAX) return null
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port }
 }
 
@@ -115,9 +140,17 @@ function errorText({ status, body }: Answer): string {
   return `status ${status}, which is no answer of a member`
 }
 
+/** The body of a reply, when it comes from whom we may believe. */
+async function answerOf(reply: IncomingMessage, isSigned: boolean): Promise<Answer> {
+  if (!isSigned && !(await isOwnUser(reply.socket))) throw new Error(OTHER_USER)
+  const body = await bodyOf(reply)
+  if (body === null) throw new Error('the answer is too long')
+  return { status: reply.statusCode ?? 0, body }
+}
+
 type Asker = (question: Question) => Promise<Answer>
 
-/** Sends one request and gathers its answer, up to HELLO_BYTES_MAX. */
+/** Sends one request and gathers its answer: HELLO_BYTES_MAX and ANSWER_MS_MAX at most. */
 function asker(options: HelloClientOptions, agent: Agent): Asker {
   return question =>
     new Promise((resolve, reject) => {
@@ -125,25 +158,20 @@ function asker(options: HelloClientOptions, agent: Agent): Asker {
       const headers: Record<string, string> = { 'content-length': String(Buffer.byteLength(body)) }
       if (options.token !== null) {
         const extra = body === '' ? '' : bodyDigest(body)
+        if (body !== '') headers[BODY_DIGEST_HEADER] = extra
         headers.authorization = sign(options.token, { method, path, extra }, options.nowMs())
       }
-      const asked = request(
-        { ...question, headers, agent, timeout: HELLO_ANSWER_MS_MAX },
-        reply => {
-          const parts: Buffer[] = []
-          let length = 0
-          reply.on('data', (part: Buffer) => {
-            length += part.length
-            if (length > HELLO_BYTES_MAX) asked.destroy(new Error('the answer is too long'))
-            else parts.push(part)
-          })
-          reply.on('end', () => {
-            resolve({ status: reply.statusCode ?? 0, body: Buffer.concat(parts) })
-          })
-          reply.on('error', reject)
-        },
-      )
-      asked.on('timeout', () => asked.destroy(new Error('no answer in time')))
+      const asked = request({ ...question, headers, agent }, reply => {
+        answerOf(reply, options.token !== null).then(resolve, error => {
+          reject(error)
+          asked.destroy()
+        })
+      })
+      // Not the socket's own limit, which every byte renews.
+      const limit = setTimeout(() => {
+        asked.destroy(new Error('no answer in time'))
+      }, ANSWER_MS_MAX)
+      asked.on('close', () => clearTimeout(limit))
       asked.on('error', reject)
       asked.end(body)
     })

@@ -8,8 +8,10 @@
  *      └──── gaveBack ────┘     (another route, or the same once more)
  *
  * The order is: chunks that somebody waits for, then the file from the front. Ends exactly once:
- * complete, changed (the source has other bytes now), failed, or cancelled; `done` waits until no
- * chunk is on the way any more, so that descriptors can be closed then.
+ * complete, changed (the source has other bytes than these), failed, denied (it may not be read),
+ * full (the store cannot take it), or cancelled. `done` waits for the chunks that are on the way,
+ * but not for those that hang in the source; `back` waits for these too, so that the descriptor
+ * that they may write to can be closed then.
  */
 import { ChunkMap, Testimony } from './chunk_map.ts'
 import { deferred } from './deferred.ts'
@@ -17,12 +19,17 @@ import { EXTENT_CHUNKS } from './digest.ts'
 import type { Peer } from './peer.ts'
 import type { Tier } from './routes.ts'
 import type { SourceLease } from './source_lease.ts'
+import type { SpotCheck } from './spot_check.ts'
 import type { TreeFile } from './tree.ts'
 
 export type HydrationEnd =
   | { readonly kind: 'complete' }
   | { readonly kind: 'changed'; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string }
+  /** The source may not be read. */
+  | { readonly kind: 'denied'; readonly message: string }
+  /** The store cannot take it. */
+  | { readonly kind: 'full' }
   | { readonly kind: 'cancelled' }
 
 /** Why a file is loaded; a lower rank goes first. */
@@ -45,10 +52,13 @@ export class Hydration {
   readonly map: ChunkMap
   readonly testimony: Testimony
   readonly done: Promise<HydrationEnd>
+  readonly back: Promise<null>
   readonly tierBytes: Record<Tier, number> = { local: 0, peer: 0, warmup: 0, source: 0 }
   urgency: Urgency
   /** Set while chunks are read from the source. */
   sourceLease: SourceLease | null = null
+  /** What the source says of bytes from peers. */
+  spotCheck: SpotCheck | null = null
   inFlight = 0
   /** Called for every chunk that lands. */
   onLanded: () => void = () => {}
@@ -57,8 +67,11 @@ export class Hydration {
   readonly startedMs: number
   #end: HydrationEnd | null = null
   readonly #resolve: (end: HydrationEnd) => void
+  readonly #resolveBack: (nothing: null) => void
   /** Chunks on the way, and whether they were asked of a member that may not have them. */
   readonly #onTheWay = new Map<number, boolean>()
+  /** Those of them that hang in the source. */
+  readonly #hanging = new Set<number>()
   readonly #wantedByPeers = new Set<number>()
   readonly #wanted: number[] = []
   readonly #excluded = new Set<string>()
@@ -79,6 +92,9 @@ export class Hydration {
     this.testimony = new Testimony(this.map.count)
     this.startedMs = nowMs
     this.progressMs = nowMs
+    const back = deferred<null>()
+    this.back = back.promise
+    this.#resolveBack = back.resolve
     const { promise, resolve } = deferred<HydrationEnd>()
     this.done = promise
     this.#resolve = resolve
@@ -97,12 +113,30 @@ export class Hydration {
   finish(end: HydrationEnd): void {
     if (this.#end !== null) return
     this.#end = end
-    if (this.inFlight === 0) this.#resolve(end)
+    this.#settle()
   }
 
-  #arrived(): void {
+  #settle(): void {
+    if (this.#end === null) return
+    if (this.inFlight === this.#hanging.size) this.#resolve(this.#end)
+    if (this.inFlight === 0) this.#resolveBack(null)
+  }
+
+  get isHanging(): boolean {
+    return this.#hanging.size > 0
+  }
+
+  /** The source does not answer for this chunk: an end waits no longer for it. */
+  hangs(chunk: number): void {
+    this.#hanging.add(chunk)
+    this.#settle()
+  }
+
+  #arrived(chunk: number): void {
+    this.#onTheWay.delete(chunk)
+    this.#hanging.delete(chunk)
     this.inFlight -= 1
-    if (this.inFlight === 0 && this.#end !== null) this.#resolve(this.#end)
+    this.#settle()
   }
 
   /** Raises the urgency; never lowers it. */
@@ -168,19 +202,17 @@ export class Hydration {
   }
 
   landed(chunk: number, digest: Buffer, tier: Tier, nowMs: number): void {
-    this.#onTheWay.delete(chunk)
     this.#wantedByPeers.delete(chunk)
     this.progressMs = nowMs
     this.map.add(chunk, digest)
     this.tierBytes[tier] += this.map.length(chunk)
     this.onLanded()
-    this.#arrived()
+    this.#arrived(chunk)
   }
 
   gaveBack(chunk: number): void {
-    this.#onTheWay.delete(chunk)
     this.#front = Math.min(this.#front, chunk)
-    this.#arrived()
+    this.#arrived(chunk)
   }
 
   /** The peer is not asked again for this file. */

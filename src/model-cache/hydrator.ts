@@ -10,7 +10,8 @@
  *
  * Invariants: a chunk is on the way once at most; every chunk that lands was hashed here, from the
  * bytes that were written. A failure of the source is tried again with growing pauses until the
- * hydration has made no progress for `openMsMax`; a failure of a peer moves on at once.
+ * hydration has made no progress for `openMsMax`; a failure of a peer moves on at once. What the
+ * source does with one file, failing or hanging (source_lane.ts), holds up no other.
  *
  * Costs: a pass over the hydrations for each chunk that lands, LOOKS_MAX candidates of each; some
  * microseconds beside the millisecond that a chunk takes, however long the files are.
@@ -22,7 +23,9 @@ import type { ChunkMover } from './mover.ts'
 import type { Peer } from './peer.ts'
 import { type Route, routeOf, type Tier } from './routes.ts'
 import { isSame, openVersion, type Source, SourceError } from './source.ts'
+import { SourceLane } from './source_lane.ts'
 import { SourceLease } from './source_lease.ts'
+import { StoreError } from './store.ts'
 
 /** First and longest pause before the source is asked again, in milliseconds. */
 const SOURCE_RETRY_MS = 100
@@ -77,25 +80,28 @@ export interface HydratorOptions {
 interface Work {
   readonly hydration: Hydration
   readonly source: Source
+  /** Failures of the source in a row, and until when it is not asked again for this file. */
+  failures: number
+  restUntilMs: number
 }
 
 export class Hydrator {
   readonly #options: HydratorOptions
   readonly #works: Work[] = []
-  #sourceInFlight = 0
-  #sourceFailures = 0
-  #sourceRestUntilMs = 0
+  readonly #lane: SourceLane
   #isPumping = false
   #timer: NodeJS.Timeout | null = null
 
   constructor(options: HydratorOptions) {
     this.#options = options
+    this.#lane = new SourceLane(options.sourceStreams)
   }
 
   add(hydration: Hydration, source: Source): void {
-    this.#works.push({ hydration, source })
+    const work = { hydration, source, failures: 0, restUntilMs: 0 }
+    this.#works.push(work)
     void hydration.done.then(() => this.#ended(hydration))
-    if (hydration.map.isComplete) void this.#verifyEnd({ hydration, source })
+    if (hydration.map.isComplete) void this.#verifyEnd(work)
     this.pump()
   }
 
@@ -126,7 +132,7 @@ export class Hydrator {
     let looks = 0
     for (const chunk of work.hydration.candidates()) {
       const route = this.#routeFor(work, chunk)
-      if (this.#hasRoom(route)) void this.#move(work, chunk, route)
+      if (this.#hasRoom(work, route)) void this.#move(work, chunk, route)
       else if (++looks === LOOKS_MAX) return
     }
   }
@@ -161,10 +167,10 @@ export class Hydrator {
     })
   }
 
-  #hasRoom(route: Route): boolean {
+  #hasRoom({ hydration, restUntilMs }: Work, route: Route): boolean {
     if (route.tier !== 'source') return route.peer.hasRoom
-    const { sourceStreams, now } = this.#options
-    return this.#sourceInFlight < sourceStreams && now() >= this.#sourceRestUntilMs
+    if (this.#options.now() < restUntilMs) return false
+    return this.#lane.hasRoom(hydration.file, hydration.tierBytes.source === 0)
   }
 
   async #move(work: Work, chunk: number, route: Route): Promise<void> {
@@ -175,27 +181,38 @@ export class Hydrator {
   }
 
   async #fromSource(work: Work, chunk: number): Promise<void> {
-    const { hydration, source } = work
-    const { map, file, storeFd } = hydration
-    this.#sourceInFlight += 1
+    const { hydration } = work
+    const { map, file } = hydration
     map.claim(chunk)
     try {
-      hydration.sourceLease ??= new SourceLease(openVersion(source, file))
-      const offset = chunk * map.length(0)
-      const { mover } = this.#options
-      const digest = await hydration.sourceLease.use(({ fd }) =>
-        mover.copy(fd, storeFd, offset, map.length(chunk)),
-      )
-      this.#sourceFailures = 0
+      const onHanging = (): void => this.#hangs(work, chunk)
+      const digest = await this.#lane.read(file, onHanging, () => this.#copy(work, chunk))
+      work.failures = 0
       this.#expose(hydration, chunk, digest)
       this.#landed(work, chunk, digest, 'source')
     } catch (error) {
       hydration.gaveBack(chunk)
-      this.#sourceFailed(work, error, source, file.path)
+      if (!hydration.isOver) this.#copyFailed(work, error)
     } finally {
       map.unclaim(chunk)
-      this.#sourceInFlight -= 1
     }
+  }
+
+  #copy({ hydration, source }: Work, chunk: number): Promise<Buffer> {
+    const { map, file, storeFd } = hydration
+    hydration.sourceLease ??= new SourceLease(openVersion(source, file))
+    const offset = chunk * map.length(0)
+    return hydration.sourceLease.use(({ fd }) =>
+      this.#options.mover.copy(fd, storeFd, offset, map.length(chunk)),
+    )
+  }
+
+  #hangs({ hydration, source }: Work, chunk: number): void {
+    const where = { path: source.localPath(hydration.file.path), chunk }
+    const { log } = this.#options
+    if (!hydration.isHanging) log.warn(where, 'source does not answer, other files go on')
+    hydration.hangs(chunk)
+    this.pump()
   }
 
   /** The source has spoken: whoever said something else about this chunk is a liar. */
@@ -210,21 +227,37 @@ export class Hydrator {
     }
   }
 
-  #sourceFailed({ hydration }: Work, error: unknown, source: Source, path: string): void {
+  #copyFailed(work: Work, error: unknown): void {
+    if (!(error instanceof StoreError)) {
+      this.#sourceFailed(work, error)
+      return
+    }
+    const { hydration } = work
+    this.#options.log.warn({ path: hydration.file.path, error: error.message }, 'store is full')
+    hydration.finish({ kind: 'full' })
+  }
+
+  #sourceFailed(work: Work, error: unknown): void {
+    const { hydration, source } = work
     const fault = error instanceof SourceError ? error.fault : 'io'
     const message = error instanceof Error ? error.message : String(error)
     if (fault === 'changed' || fault === 'truncated' || fault === 'gone' || fault === 'refused') {
       hydration.finish({ kind: 'changed', message })
       return
     }
+    if (fault === 'denied') {
+      hydration.finish({ kind: 'denied', message })
+      return
+    }
     // The descriptor may be stale (ESTALE): the next try opens the file again.
     hydration.sourceLease?.retire()
     hydration.sourceLease = null
     const { random, now, log } = this.#options
-    const pause = Math.min(SOURCE_RETRY_MS * 2 ** this.#sourceFailures, SOURCE_RETRY_MS_MAX)
-    this.#sourceFailures += 1
-    this.#sourceRestUntilMs = now() + pause * (0.5 + random() / 2)
-    log.warn({ path: source.localPath(path), error: message }, 'source failed, will be tried again')
+    const pause = Math.min(SOURCE_RETRY_MS * 2 ** work.failures, SOURCE_RETRY_MS_MAX)
+    work.failures += 1
+    work.restUntilMs = now() + pause * (0.5 + random() / 2)
+    const path = source.localPath(hydration.file.path)
+    log.warn({ path, error: message }, 'source failed, will be tried again')
   }
 
   async #fromPeer(work: Work, chunk: number, peer: Peer, tier: 'peer' | 'warmup'): Promise<void> {
@@ -280,8 +313,11 @@ export class Hydrator {
 
   #landed(work: Work, chunk: number, digest: Buffer, tier: Tier): void {
     const { hydration } = work
+    if (hydration.isOver) {
+      hydration.gaveBack(chunk)
+      return
+    }
     hydration.landed(chunk, digest, tier, this.#options.now())
-    if (hydration.isOver) return
     this.#options.hooks.onBytes(tier, hydration.map.length(chunk))
     this.#options.hooks.onChunk(hydration, chunk)
     if (hydration.map.isComplete) void this.#verifyEnd(work)
@@ -293,6 +329,7 @@ export class Hydrator {
    * that cannot be asked is believed to be unchanged only when no byte came from it.
    */
   async #verifyEnd({ hydration, source }: Work): Promise<void> {
+    await hydration.spotCheck?.done
     try {
       const entry = await source.stat(hydration.file.path)
       const isUnchanged = entry.kind === 'file' && isSame(entry, hydration.file)

@@ -8,6 +8,8 @@
  *   GET  /v1/resident                         open      models that are whole in memory here
  *   GET  /v1/health, /ready, /metrics         open
  *
+ * Without a token "signed" means: from a process of our own user, or of root, on this host.
+ *
  * A name never travels: a file is two hashes (digest.ts), so there is no path to traverse. What is
  * asked for must be exactly one chunk; everything else is 416.
  */
@@ -16,10 +18,12 @@ import { read } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
-import { bodyDigest, type Gate } from './auth.ts'
+import { BODY_DIGEST_HEADER, bodyDigest, type Gate } from './auth.ts'
 import { CHUNK_BYTES } from './digest.ts'
-import { HELLO_BYTES_MAX, type Hello, helloSchema } from './hello.ts'
+import { bodyOf, HELLO_BYTES_MAX, type Hello, helloSchema } from './hello.ts'
+import { ListenError } from './listen_error.ts'
 import type { Shelf } from './shelf.ts'
+import { isOwnUser, OTHER_USER } from './socket_owner.ts'
 
 const readAt = promisify(read)
 
@@ -34,6 +38,18 @@ export const SENDS_MAX = 64
 
 /** Milliseconds for a whole request head: a client that sends it slowly is cut off. */
 const HEAD_MS_MAX = 5_000
+
+/** Milliseconds for a whole request with its body: a hello that trickles in is cut off. */
+const REQUEST_MS_MAX = 10_000
+
+/** Milliseconds between two looks for requests that take too long. */
+const LOOK_MS = 1_000
+
+/** Connections at once: every member keeps two. */
+const CONNECTIONS_MAX = 1024
+
+/** Bytes of hellos that are being received at once; past it members are told to come back (429). */
+const BODIES_BYTES_MAX = 4 * HELLO_BYTES_MAX
 
 /** Milliseconds that a kept connection may be idle. */
 const IDLE_MS_MAX = 60_000
@@ -50,8 +66,15 @@ export interface ListenerOptions {
   readonly port: number
   readonly gate: Gate
   readonly shelf: Shelf
+  /**
+   * Whether chunks leave from here. Not beside the native sender: each remembers the nonces that it
+   * has seen, so a request that was sent to one could be sent again to the other.
+   */
+  readonly sendsChunks: boolean
   readonly nowMs: () => number
   readonly onHello: (hello: Hello, from: string) => HelloAnswer
+  /** Somebody of another user asked, without a token to show. */
+  readonly onOtherUser: () => void
   readonly metrics: () => string
   readonly resident: () => object
   readonly isReady: () => boolean
@@ -67,6 +90,8 @@ function answer(response: ServerResponse, status: number, body: string | Buffer,
     'content-type': type ?? 'application/json',
     'content-length': Buffer.byteLength(body),
   }
+  // The rest of a body that nobody wants is not read.
+  if (!response.req.complete) headers['connection'] = 'close'
   if (status === 429 || status === 503) headers['retry-after'] = 1
   response.writeHead(status, headers).end(body)
 }
@@ -75,29 +100,19 @@ function refuse(response: ServerResponse, status: number, message: string): void
   answer(response, status, JSON.stringify({ error: message }))
 }
 
-async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
-  const parts: Buffer[] = []
-  let length = 0
-  for await (const part of request) {
-    // Decode boundary: a request without an encoding gives buffers.
-    const bytes = part as Buffer
-    length += bytes.length
-    if (length > HELLO_BYTES_MAX) return null
-    parts.push(bytes)
-  }
-  return Buffer.concat(parts)
-}
-
 export class Listener {
   readonly #options: ListenerOptions
   readonly #server: Server
   #sending = 0
+  #bodiesBytes = 0
 
   constructor(options: ListenerOptions) {
     this.#options = options
     this.#server = createServer(
       {
         headersTimeout: HEAD_MS_MAX,
+        requestTimeout: REQUEST_MS_MAX,
+        connectionsCheckingInterval: LOOK_MS,
         keepAliveTimeout: IDLE_MS_MAX,
         maxHeaderSize: HEAD_BYTES_MAX,
         noDelay: true,
@@ -106,13 +121,16 @@ export class Listener {
         this.#handle(request, response).catch(() => response.destroy())
       },
     )
+    this.#server.maxConnections = CONNECTIONS_MAX
   }
 
   /** Binds; gives the port. */
   async listen(): Promise<number> {
     const { host, port } = this.#options
     this.#server.listen(port, host)
-    await once(this.#server, 'listening')
+    await once(this.#server, 'listening').catch(error => {
+      throw new ListenError({ host, port }, 'hellos', error)
+    })
     // Decode boundary: the address of a TCP server.
     return (this.#server.address() as AddressInfo).port
   }
@@ -125,7 +143,7 @@ export class Listener {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = '', url = '' } = request
-    if (method === 'POST' && url === '/v1/hello') return this.#hello(request, response)
+    if (method === 'POST' && url === '/v1/hello') return this.#membersOnly(request, response)
     if (method !== 'GET') return refuse(response, 405, 'GET, or POST /v1/hello')
     const { isReady, metrics, resident } = this.#options
     switch (url) {
@@ -138,7 +156,18 @@ export class Listener {
       case '/v1/resident':
         return answer(response, 200, JSON.stringify(resident()))
     }
-    return this.#signed(request, response, url)
+    return this.#membersOnly(request, response)
+  }
+
+  /** Signed where there is a token, and where there is none from our own user or root. */
+  async #membersOnly(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { gate, onOtherUser } = this.#options
+    if (!gate.isTokenGiven && !(await isOwnUser(request.socket))) {
+      onOtherUser()
+      return refuse(response, 403, OTHER_USER)
+    }
+    if (request.method === 'POST') return this.#hello(request, response)
+    return this.#signed(request, response, request.url ?? '')
   }
 
   #admits(request: IncomingMessage, extra: string): boolean {
@@ -148,9 +177,25 @@ export class Listener {
   }
 
   async #hello(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = await bodyOf(request)
+    const { headers } = request
+    const digest = String(headers[BODY_DIGEST_HEADER] ?? '')
+    if (!this.#admits(request, digest)) return refuse(response, 401, 'wrong token')
+    const length = Number(headers['content-length'] ?? HELLO_BYTES_MAX)
+    if (length > HELLO_BYTES_MAX) return refuse(response, 413, 'the hello is too long')
+    if (this.#bodiesBytes + length > BODIES_BYTES_MAX) {
+      return refuse(response, 429, 'too many hellos at once')
+    }
+    this.#bodiesBytes += length
+    const body = await bodyOf(request).finally(() => {
+      this.#bodiesBytes -= length
+    })
     if (body === null) return refuse(response, 413, 'the hello is too long')
-    if (!this.#admits(request, bodyDigest(body))) return refuse(response, 401, 'wrong token')
+    const isTheOneSigned = !this.#options.gate.isTokenGiven || bodyDigest(body) === digest
+    if (!isTheOneSigned) return refuse(response, 401, 'wrong token')
+    return this.#greeted(request, response, body)
+  }
+
+  #greeted(request: IncomingMessage, response: ServerResponse, body: Buffer): void {
     let parsed: Hello
     try {
       parsed = helloSchema.parse(JSON.parse(body.toString()))
@@ -172,7 +217,8 @@ export class Listener {
       if (digests === null) return refuse(response, 404, 'unknown file')
       return answer(response, 200, digests, 'application/octet-stream')
     }
-    const [, fileId, generation] = BLOB.exec(url) ?? []
+    const blob = this.#options.sendsChunks ? BLOB.exec(url) : null
+    const [, fileId, generation] = blob ?? []
     if (fileId === undefined || generation === undefined) {
       return refuse(response, 404, 'unknown path')
     }

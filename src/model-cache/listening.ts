@@ -3,7 +3,7 @@
  * can reach the port could read every model.
  */
 import { readFileSync } from 'node:fs'
-import { isLoopback, parseAddress } from '../setting.ts'
+import { isLoopback, PORT_MAX, parseAddress } from '../setting.ts'
 
 /** Characters of a token: less is guessed. */
 const TOKEN_CHARS_MIN = 16
@@ -16,6 +16,11 @@ export interface Listening {
 export type ListeningResult =
   | { readonly kind: 'listening'; readonly listening: Listening }
   | { readonly kind: 'fault'; readonly message: string }
+
+/** The one address that a member listens on; null when it listens on all of its host. */
+export function singleHost(host: string): string | null {
+  return ['', '0.0.0.0', '::'].includes(host) ? null : host
+}
 
 function fault(message: string): ListeningResult {
   return { kind: 'fault', message }
@@ -39,6 +44,9 @@ export function listeningOf(
   }
   const address = listen === undefined ? { host: '127.0.0.1', port: 0 } : parseAddress(listen)
   if (address === null) return fault(`listen: expected "host:port", not "${listen}"`)
+  if (address.port === PORT_MAX) {
+    return fault(`listen ${listen}: chunks leave from the next port, and ${PORT_MAX} is the last`)
+  }
   if (token === null && !isLoopback(address.host)) {
     return fault(
       `listen ${listen} can be reached from other hosts: give a token_file, or listen on loopback`,

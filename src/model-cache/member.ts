@@ -11,13 +11,15 @@ import { randomBytes } from 'node:crypto'
 import type { Log } from '../observe/log.ts'
 import { Gate } from './auth.ts'
 import { residentFilesMax } from './descriptors.ts'
-import { type ChunkFetcher, javascriptFetcher } from './fetch.ts'
+import { roomOf } from './effective_capacity.ts'
+import { type ChunkFetcher, type FetchResult, javascriptFetcher } from './fetch.ts'
 import { isIndex } from './folder_front.ts'
 import type { Front } from './front.ts'
-import { type Hello, type HelloClient, helloClient, helloHoldings, statementOf } from './hello.ts'
+import { type Hello, type HelloClient, helloClient, helloHoldings } from './hello.ts'
 import type { Hydration } from './hydration.ts'
 import { Hydrator } from './hydrator.ts'
-import { type HelloAnswer, Listener } from './listener.ts'
+import { Listener } from './listener.ts'
+import { singleHost } from './listening.ts'
 import { CacheMetrics } from './metrics.ts'
 import { ModelCache } from './model_cache.ts'
 import type { ChunkMover } from './mover.ts'
@@ -25,15 +27,18 @@ import { type NativeSender, nativeFetcher, nativeSender } from './native_transfe
 import type { Peer } from './peer.ts'
 import { Peers } from './peers.ts'
 import { type HoldRules, NO_HOLDS } from './pinned.ts'
+import { Reception } from './reception.ts'
 import { Registry } from './registry.ts'
 import { Residents } from './residents.ts'
 import { Shelf } from './shelf.ts'
 import { adoptStore, noteChunk } from './sidecar.ts'
 import type { Slot } from './slot.ts'
 import type { Source } from './source.ts'
+import { SpotCheck } from './spot_check.ts'
 import { memberMetrics, residentModels } from './status.ts'
 import type { Store } from './store.ts'
 import type { Outcome } from './wishes.ts'
+import { hearWitnesses } from './witnesses.ts'
 
 export interface MemberCache {
   readonly source: Source
@@ -67,19 +72,6 @@ export interface MemberOptions {
   readonly random: () => number
 }
 
-/** Milliseconds for which a holder may take to say what its digests are. */
-const DIGESTS_MS_MAX = 1_000
-
-/** Strangers with other sources that are remembered, so that each is named in the log once. */
-const MISFITS_MAX = 1024
-
-/** Holders whose digests are compared: two that agree, and one to spare. */
-const WITNESSES_MAX = 3
-
-function quoted(ids: readonly string[]): string {
-  return ids.map(id => `"${id}"`).join(', ')
-}
-
 /** Sorts model by model, each with its index and configuration last. */
 function loadKey({ file, model }: Slot): string {
   return [model, isIndex(file.path) ? 1 : 0, file.path].join('\0')
@@ -101,7 +93,6 @@ export class Member {
   readonly #listener: Listener
   readonly #timers: NodeJS.Timeout[] = []
   readonly #scanErrors = new Map<ModelCache, string>()
-  readonly #misfits = new Set<string>()
   #port = 0
   /** Statements made; each has the next number. */
   #statements = 0
@@ -122,8 +113,10 @@ export class Member {
       mover.kind === 'native'
         ? nativeFetcher({ token, nowMs })
         : javascriptFetcher({ token, mover, nowMs })
+    const room = roomOf(options.capacityBytes, store.freeBytes())
+    if (room.reason !== null) log.warn({ reason: room.reason }, 'capacity was shrunk')
     this.residents = new Residents({
-      capacityBytes: options.capacityBytes,
+      capacityBytes: room.bytes,
       filesMax: residentFilesMax(),
       now,
       ...(options.loadMs === undefined ? {} : { loadMs: options.loadMs }),
@@ -137,18 +130,32 @@ export class Member {
       addresses: options.peers,
       warmup: options.warmup,
       selfId: this.id,
+      onKnown: peers => {
+        this.#fetcher.keepOnly(peers.map(peer => ({ host: peer.host, port: peer.dataPort })))
+      },
       now,
       log,
     })
     this.registry = options.isRegistry ? new Registry(now) : null
     this.#hydrator = this.#makeHydrator()
     this.caches = options.caches.map(cache => this.#makeCache(cache))
+    const reception = new Reception({
+      sourceIds: this.#sourceIds,
+      self: () => this.#hello(),
+      peers: this.peers,
+      registry: this.registry,
+      isTokenGiven: token !== null,
+      isInService: token !== null || options.warmup !== null || options.peers.length > 0,
+      log,
+    })
     this.#listener = new Listener({
       ...options.listen,
       gate: new Gate(token),
       shelf: this.#shelf,
+      sendsChunks: this.#sender === null,
       nowMs,
-      onHello: (hello, from) => this.#greeted(hello, from),
+      onHello: (hello, from) => reception.greeted(hello, from),
+      onOtherUser: () => reception.refused(),
       metrics: () => memberMetrics(this),
       resident: () => residentModels(this),
       isReady: () => this.isReady,
@@ -208,7 +215,7 @@ export class Member {
         shelf: this.#shelf,
         pins: wanted.pins,
         holds: wanted.holds ?? NO_HOLDS,
-        announce: (_slot, hydration) => this.#announce(hydration),
+        announce: (_slot, hydration) => this.#announce(hydration, wanted.source),
         now,
         log,
         hooks: {
@@ -237,9 +244,9 @@ export class Member {
     this.options.log.warn(fields, 'file does not fit, its reads go to the source')
   }
 
-  #fetch(peer: Peer, hydration: Hydration, chunk: number) {
+  async #fetch(peer: Peer, hydration: Hydration, chunk: number): Promise<FetchResult> {
     const { file, map, storeFd, testimony } = hydration
-    return this.#fetcher.fetch({
+    const result = await this.#fetcher.fetch({
       host: peer.host,
       port: peer.dataPort,
       fileId: file.fileId,
@@ -249,25 +256,31 @@ export class Member {
       storeFd,
       expected: testimony.expected(chunk),
     })
+    if (result.kind === 'chunk') await hydration.spotCheck?.given(peer, chunk, result.digest)
+    return result
   }
 
   /** Tells the members, then hears what those who have the file say of its bytes. */
-  async #announce(hydration: Hydration): Promise<void> {
+  async #announce(hydration: Hydration, source: Source): Promise<void> {
     await this.peers.announce()
-    const { fileId, generation } = hydration.file
-    const holders = this.peers.all().filter(peer => peer.hasWhole(fileId, generation))
-    // One alone can only be believed: what it says of its bytes comes with them anyway.
-    if (holders.length < 2) return
-    const asked = holders.slice(0, WITNESSES_MAX).map(async peer => {
-      const list = await this.#client.digests(peer.host, peer.port, fileId, generation)
-      if (list !== null) hydration.testimony.add(peer.id, list)
+    const { mover, random, log } = this.options
+    hydration.spotCheck = new SpotCheck({
+      hydration,
+      source,
+      mover,
+      peers: this.peers.all(),
+      random,
+      onRead: bytes => {
+        this.metrics.checkedBytes += bytes
+      },
+      onLiar: (peer, chunk) => {
+        peer.ban()
+        this.metrics.mismatch(peer.name)
+        const where = { path: hydration.file.path, chunk, peer: peer.name }
+        log.error(where, 'peer gave bytes that the source does not have: banned, file begun anew')
+      },
     })
-    let timer: NodeJS.Timeout | undefined
-    const limit = new Promise<void>(resolve => {
-      timer = setTimeout(resolve, DIGESTS_MS_MAX)
-    })
-    await Promise.race([Promise.all(asked), limit])
-    clearTimeout(timer)
+    await hearWitnesses(this.#client, this.peers.all(), hydration)
   }
 
   get #sourceIds(): string[] {
@@ -275,40 +288,16 @@ export class Member {
   }
 
   #hello(): Hello {
+    const host = singleHost(this.options.listen.host)
     return {
       id: this.id,
+      ...(host === null ? {} : { host }),
       port: this.#port,
       dataPort: this.#sender?.port ?? this.#port,
       sources: this.#sourceIds,
       sequence: ++this.#statements,
       holdings: helloHoldings(this.#shelf.holdings()),
     }
-  }
-
-  #greeted(hello: Hello, from: string): HelloAnswer {
-    const own = this.#sourceIds
-    if (!hello.sources.some(source => own.includes(source))) {
-      const message =
-        `source ids do not match: here ${quoted(own)}, there ${quoted(hello.sources)}; ` +
-        'give both the same source_id, or the same path'
-      this.#sayMisfit(from, hello.sources)
-      return { kind: 'misfit', message }
-    }
-    const place = { id: hello.id, host: from, port: hello.port, dataPort: hello.dataPort }
-    if (this.registry === null) {
-      this.peers.heard(place, statementOf(hello))
-      return { kind: 'hello', hello: this.#hello() }
-    }
-    const members = this.registry.heard(place, hello.sources)
-    return { kind: 'hello', hello: { ...this.#hello(), members } }
-  }
-
-  /** Once for each stranger: it will greet again every two seconds. */
-  #sayMisfit(from: string, there: readonly string[]): void {
-    const key = [from, ...there].join('\0')
-    if (this.#misfits.has(key) || this.#misfits.size >= MISFITS_MAX) return
-    this.#misfits.add(key)
-    this.options.log.error({ from, here: this.#sourceIds, there }, 'source ids do not match')
   }
 
   /** Until the tree is known and earlier files are taken over; then fronts may answer. */
@@ -356,7 +345,7 @@ export class Member {
   async #load(cache: ModelCache, at: number): Promise<void> {
     const { isPreloaded } = this.options.caches[at]!
     const slots = [...cache.slots()].filter(
-      slot => slot.state === 'absent' && isPreloaded(slot.file.path, slot.file.size),
+      slot => slot.isLoadable && isPreloaded(slot.file.path, slot.file.size),
     )
     slots.sort((a, b) => (loadKey(a) < loadKey(b) ? -1 : 1))
     const plain = slots.filter(slot => !isIndex(slot.file.path))

@@ -8,6 +8,9 @@ import { makeStore } from '../native/model_chunks.ts'
 import type { Log } from '../observe/log.ts'
 import { folderStore, privateStore, type Store } from './store.ts'
 
+/** Bytes of a store beyond the capacity: notes beside files, the hand-over table, pages of names. */
+export const STORE_SLACK_BYTES = 128 * 1024 * 1024
+
 /** Where a folder in memory is made without privileges. */
 const SHARED_MEMORY = '/dev/shm'
 
@@ -25,14 +28,14 @@ function folderAt(folder: string, reason: string): MemoryStore {
   }
 }
 
-/** Opens the store; a given folder gets a folder of its own inside. */
+/** Opens a store for so many bytes of files; a given folder gets a folder of its own inside. */
 export function openMemoryStore(bytes: number, given: string | null, log: Log): MemoryStore {
   if (given !== null) {
     mkdirSync(given, { recursive: true })
     return folderAt(mkdtempSync(path.join(given, 'warmpath-')), 'a folder was given')
   }
   try {
-    const folderFd = makeStore(bytes)
+    const folderFd = makeStore(bytes + STORE_SLACK_BYTES)
     const reason = 'private tmpfs with huge pages'
     return { store: privateStore(folderFd), reason, close: () => closeSync(folderFd) }
   } catch (error) {

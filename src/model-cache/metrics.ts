@@ -27,7 +27,12 @@ function metric(
 
 /** Every metric, in the order in which it is rendered; docs/model-cache.md is compared with it. */
 export const CACHE_METRICS = {
-  bytes: metric('counter', 'bytes_total', 'Bytes by where they came from.', 'tier'),
+  bytes: metric(
+    'counter',
+    'bytes_total',
+    'Bytes by where they came from; for local and past the cache the size of each file opened.',
+    'tier',
+  ),
   sent: metric('counter', 'sent_bytes_total', 'Bytes sent to other members.'),
   opens: metric('counter', 'opens_total', 'Opens by what they found.', 'result'),
   fallbacks: metric('counter', 'fallback_total', 'Chunks sent to a worse route.', 'reason'),
@@ -94,9 +99,12 @@ export class CacheMetrics {
   readonly mismatches = new Map<string, number>()
   readonly opens = new Map<string, number>()
   readonly modelReadySeconds = new Map<string, number>()
+  passedBytes = 0
   generations = 0
   notesLost = 0
   sentBytes = 0
+  /** Read from the source to be compared with what a peer gave. */
+  checkedBytes = 0
   hydrateBytesPerSecond = 0
 
   tier(tier: Tier, bytes: number): void {
@@ -115,8 +123,14 @@ export class CacheMetrics {
     add(this.mismatches, peer)
   }
 
-  opened(result: 'hit' | 'miss' | 'bypass' | 'error'): void {
-    add(this.opens, result)
+  opened(result: 'hit' | 'miss' | 'bypass' | 'error', count = 1): void {
+    if (count > 0) add(this.opens, result, count)
+  }
+
+  /** Bytes that were read from the source by who opened a file, and not kept. */
+  passed(bytes: number): void {
+    this.passedBytes += bytes
+    add(this.tierBytes, 'source', bytes)
   }
 
   filled(bytes: number, milliseconds: number): void {
@@ -138,11 +152,10 @@ export class CacheMetrics {
     return all === 0 ? 0 : hits / all
   }
 
+  /** Bytes that came to be kept. */
   get hydratedBytes(): number {
-    return ['peer', 'warmup', 'source'].reduce(
-      (sum, tier) => sum + (this.tierBytes.get(tier) ?? 0),
-      0,
-    )
+    const arrived = ['peer', 'warmup', 'source'].map(tier => this.tierBytes.get(tier) ?? 0)
+    return arrived.reduce((sum, bytes) => sum + bytes) - this.passedBytes
   }
 }
 

@@ -13,7 +13,7 @@ import { closeSync } from 'node:fs'
 import type { Log } from '../observe/log.ts'
 import type { ChunkMap } from './chunk_map.ts'
 import { FreshHandles } from './fresh_handles.ts'
-import { closeSlot, type Front } from './front.ts'
+import type { Front } from './front.ts'
 import { Hydration, type HydrationEnd, type Urgency } from './hydration.ts'
 import type { Hydrator } from './hydrator.ts'
 import { ModelLoads } from './model_loads.ts'
@@ -248,6 +248,7 @@ export class ModelCache {
       if (end.kind === 'changed') await this.look(slot.file.path)
       if (this.#slots.get(slot.file.path) !== slot) break
       if (end.kind !== 'changed' || start === STARTS_MAX - 1) {
+        slot.isDenied = end.kind === 'denied'
         this.#failed(slot, slot.error)
         break
       }
@@ -257,9 +258,7 @@ export class ModelCache {
   }
 
   #failed(slot: Slot, message: string): void {
-    slot.failures += 1
-    const { path } = slot.file
-    this.#options.log.error({ path, error: message }, 'file could not be loaded')
+    this.#options.log.error({ path: slot.file.path, error: message }, 'file could not be loaded')
     this.#front.fail(slot, message)
     this.#settle(slot, { kind: 'failed', message })
   }
@@ -278,9 +277,9 @@ export class ModelCache {
   }
 
   /** One try to fill the file. */
-  async #attempt({ slot, urgency }: Wish): Promise<HydrationEnd | { readonly kind: 'full' }> {
+  async #attempt({ slot, urgency }: Wish): Promise<HydrationEnd> {
     const { hydrator, shelf, now, source, announce } = this.#options
-    const file = slot.half ?? this.#begin(slot)
+    const file = slot.half ?? this.#begin(slot, urgency)
     slot.half = null
     if (file === null) return { kind: 'full' }
     const { fd, map } = file
@@ -304,14 +303,16 @@ export class ModelCache {
       return end
     }
     await shelf.drop(fileId, generation)
-    this.#discard(slot, fd)
+    // What hangs in the source may write yet.
+    this.#discard(slot, fd, hydration.back)
     return end
   }
 
   /** A new file of the store; null when there is no room for it. */
-  #begin(slot: Slot): StoreFile | null {
+  #begin(slot: Slot, urgency: Urgency): StoreFile | null {
     const { residents, store, log, hooks } = this.#options
-    if (!residents.reserve(slot, this.modelNameOf(slot))) return null
+    const mayEvict = urgency !== 'preload'
+    if (!residents.reserve(slot, this.modelNameOf(slot), mayEvict)) return null
     try {
       return beginFile(store, slot, () => hooks.onNoteLost(slot))
     } catch (error) {
@@ -323,10 +324,10 @@ export class ModelCache {
   }
 
   /** Forgets what was written of a file that did not become resident. */
-  #discard(slot: Slot, fd: number): void {
+  #discard(slot: Slot, fd: number, back: Promise<null> | null = null): void {
     const { store, residents } = this.#options
-    slot.fd = fd
-    closeSlot(slot)
+    if (back === null) closeSync(fd)
+    else void back.then(() => closeSync(fd))
     store.unlink(slot.storeName)
     forgetSidecar(store, slot.storeName)
     residents.release(slot)
@@ -351,6 +352,7 @@ export class ModelCache {
     slot.tierBytes = hydration.tierBytes
     slot.isAdopted = false
     slot.error = null
+    slot.isDenied = false
     slot.usedMs = now()
     this.#publish(slot)
   }

@@ -57,6 +57,22 @@ export function resolvedPath(accelerated: string): string {
   }
 }
 
+/**
+ * What is left of a path below an accelerated path, whatever links either was named by; null where
+ * it lies elsewhere. Goes down to the mount and no further, since behind it nobody may answer.
+ */
+export function pathBelow(accelerated: string, wanted: string): string | null {
+  const place = resolvedPath(accelerated)
+  const parts = wanted.split('/')
+  for (let count = 2; count <= parts.length; count += 1) {
+    const outer = parts.slice(0, count).join('/')
+    if (outer === accelerated || resolvedPath(outer) === place) {
+      return parts.slice(count).join('/')
+    }
+  }
+  return null
+}
+
 export type MountPointState =
   | { readonly kind: 'free' }
   /** A mount of ours is there: alive or dead, the control socket tells. */

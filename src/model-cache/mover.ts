@@ -9,13 +9,14 @@ import { promisify } from 'node:util'
 import { copyChunk, hashChunk } from '../native/model_chunks.ts'
 import { digestOf } from './digest.ts'
 import { SourceError } from './source.ts'
+import { StoreError } from './store.ts'
 
 const readAt = promisify(read)
 const writeAt = promisify(write)
 
 export interface ChunkMover {
   readonly kind: 'native' | 'javascript'
-  /** Copies a chunk from one descriptor into another; throws SourceError. */
+  /** Copies a chunk from one descriptor into another; throws SourceError, or StoreError. */
   copy(sourceFd: number, storeFd: number, offset: number, length: number): Promise<Buffer>
   /** The digest of what lies in a file of the store. */
   hash(storeFd: number, offset: number, length: number): Promise<Buffer>
@@ -55,9 +56,13 @@ async function readWhole(fd: number, into: Buffer, offset: number): Promise<void
 }
 
 async function writeWhole(fd: number, bytes: Buffer, offset: number): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    const { bytesWritten } = await writeAt(fd, bytes, at, bytes.length - at, offset + at)
-    at += bytesWritten
+  try {
+    for (let at = 0; at < bytes.length; ) {
+      const { bytesWritten } = await writeAt(fd, bytes, at, bytes.length - at, offset + at)
+      at += bytesWritten
+    }
+  } catch (error) {
+    throw new StoreError(error instanceof Error ? error.message : String(error))
   }
 }
 
@@ -89,9 +94,12 @@ export function javascriptMover(): ChunkMover {
   }
 }
 
-/** The native copier's errors as the source's. */
-function sourceError(error: unknown): SourceError {
+/** The native copier's errors as the source's, or the store's. */
+function copyError(error: unknown): SourceError | StoreError {
   const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof Error && 'syscall' in error && error.syscall === 'write') {
+    return new StoreError(message)
+  }
   const code = error instanceof Error && 'code' in error ? error.code : ''
   return new SourceError(code === 'TRUNCATED' ? 'truncated' : 'io', message)
 }
@@ -103,7 +111,7 @@ export function nativeMover(): ChunkMover {
       try {
         return await copyChunk({ from, to, offset, length })
       } catch (error) {
-        throw sourceError(error)
+        throw copyError(error)
       }
     },
     hash: hashChunk,

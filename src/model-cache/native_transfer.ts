@@ -3,7 +3,7 @@
  * sendfile and arrive through a bounce buffer that is hashed before it is written, on threads of
  * their own. JavaScript only says what there is, signs, and hears how it went.
  */
-import { ChunkPeer, ChunkSender } from '../native/model_transfer.ts'
+import { ChunkPeer, ChunkSender, type SenderOptions } from '../native/model_transfer.ts'
 import { sign } from './auth.ts'
 import { CHUNK_BYTES } from './digest.ts'
 import {
@@ -16,6 +16,7 @@ import {
   rangeOf,
   SILENCE_MS_MAX,
 } from './fetch.ts'
+import { ListenError } from './listen_error.ts'
 import { PEERS_MAX } from './peers.ts'
 import type { Offer, ShelfMirror } from './shelf.ts'
 
@@ -32,21 +33,25 @@ function bytesOf(hex: string): Buffer {
   return Buffer.from(hex, 'hex')
 }
 
+function opened(options: SenderOptions): ChunkSender {
+  try {
+    return ChunkSender.open(options)
+  } catch (error) {
+    throw new ListenError(options, 'chunks', error)
+  }
+}
+
 export function nativeSender(host: string, port: number, token: string | null): NativeSender {
   const offers = new Map<string, Offer>()
-  const sender = ChunkSender.open({
-    host,
-    port,
-    token: token ?? '',
-    onWanted: (fileId, generation, chunk) => {
-      const offer = offers.get(fileId.toString('hex'))
-      if (offer === undefined || offer.generation !== generation.toString('hex')) {
-        sender.refuse(fileId, generation, chunk)
-      } else if (!offer.map.has(chunk) && !offer.onWanted(chunk)) {
-        sender.refuse(fileId, generation, chunk)
-      }
-    },
-  })
+  const onWanted = (fileId: Buffer, generation: Buffer, chunk: number): void => {
+    const offer = offers.get(fileId.toString('hex'))
+    if (offer === undefined || offer.generation !== generation.toString('hex')) {
+      sender.refuse(fileId, generation, chunk)
+    } else if (!offer.map.has(chunk) && !offer.onWanted(chunk)) {
+      sender.refuse(fileId, generation, chunk)
+    }
+  }
+  const sender = opened({ host, port, token: token ?? '', onWanted })
   const tell = (offer: Offer, chunk: number): void => {
     const { fileId, generation, map } = offer
     sender.putChunk(bytesOf(fileId), bytesOf(generation), chunk, map.digest(chunk))
@@ -74,10 +79,14 @@ export interface NativeFetcherOptions {
   readonly nowMs: () => number
 }
 
+function nameOf({ host, port }: Pick<ChunkRequest, 'host' | 'port'>): string {
+  return `${host} ${port}`
+}
+
 export function nativeFetcher({ token, nowMs }: NativeFetcherOptions): ChunkFetcher {
   const peers = new Map<string, ChunkPeer>()
-  const peerAt = (host: string, port: number): ChunkPeer => {
-    const name = `${host} ${port}`
+  const peerAt = ({ host, port }: ChunkRequest): ChunkPeer => {
+    const name = nameOf({ host, port })
     const known = peers.get(name)
     if (known !== undefined) return known
     if (peers.size >= PEERS_MAX) {
@@ -85,7 +94,7 @@ export function nativeFetcher({ token, nowMs }: NativeFetcherOptions): ChunkFetc
       peer.close()
       peers.delete(oldest)
     }
-    const made = ChunkPeer.open({ host, port, streams: STREAMS })
+    const made = ChunkPeer.open({ host, port, streams: STREAMS, isOwnUserOnly: token === null })
     peers.set(name, made)
     return made
   }
@@ -102,7 +111,7 @@ export function nativeFetcher({ token, nowMs }: NativeFetcherOptions): ChunkFetc
 
   const fetch = async (wanted: ChunkRequest): Promise<FetchResult> => {
     try {
-      const { status, hash } = await peerAt(wanted.host, wanted.port).fetch({
+      const { status, hash } = await peerAt(wanted).fetch({
         head: headOf(wanted),
         to: wanted.storeFd,
         offset: wanted.chunk * CHUNK_BYTES,
@@ -117,8 +126,19 @@ export function nativeFetcher({ token, nowMs }: NativeFetcherOptions): ChunkFetc
     }
   }
 
+  // Each has threads and their buffers, which an address that is gone would hold for ever.
+  const keepOnly: ChunkFetcher['keepOnly'] = places => {
+    const kept = new Set(places.map(nameOf))
+    for (const [name, peer] of peers) {
+      if (kept.has(name)) continue
+      peer.close()
+      peers.delete(name)
+    }
+  }
+
   return {
     fetch,
+    keepOnly,
     close: () => {
       for (const peer of peers.values()) peer.close()
       peers.clear()

@@ -8,7 +8,8 @@
  * the same of the other side. So two members that start at the same moment know of each other
  * before either asks the source for a byte: a hydration waits for the answers to its announcement,
  * at most ANNOUNCE_MS_MAX. Announcements are gathered: while one is under way to a peer, the files
- * that follow wait for the next.
+ * that follow wait for the next. A peer that did not answer in that time, or not at all, is told
+ * like the others, but nobody waits for it until it has answered.
  *
  * The registry is the warm-up: it answers a hello with the other members of the same sources. Its
  * word is only an address; a member that it named and that does not answer is not asked.
@@ -24,7 +25,7 @@ import { Peer, type PeerPlace, type Statement } from './peer.ts'
 /** Milliseconds between two hellos to one peer. */
 export const HELLO_MS = 2_000
 
-/** Milliseconds that a file waits for the answers to its announcement before it is loaded. */
+/** Milliseconds that the start, and a file to be loaded, wait for the answers of the others. */
 const ANNOUNCE_MS_MAX = 1_000
 
 /** Milliseconds after which a member whose hellos stopped is not named by the registry. */
@@ -40,6 +41,8 @@ export interface PeersOptions {
   /** Address of the warm-up, which is also the registry. */
   readonly warmup: string | null
   readonly selfId: string
+  /** Who is known now, whenever somebody has come, gone or was started anew. */
+  readonly onKnown: (peers: readonly Peer[]) => void
   readonly now: () => number
   readonly log: Log
 }
@@ -47,11 +50,14 @@ export interface PeersOptions {
 interface Contact {
   readonly address: string
   readonly isWarmup: boolean
-  /** Named by the registry, so forgotten when the registry does not name it any more. */
+  /** Named by the registry or by itself, so forgotten when neither does so any more. */
   readonly isNamed: boolean
+  /** When it greeted us, answered, or was named. */
+  heardMs: number
   peer: Peer | null
-  isGreeted: boolean
   busy: Promise<void> | null
+  /** Its last answer did not come, or not in time: whoever waits for others does not for it. */
+  isLate: boolean
   fault: string | null
 }
 
@@ -77,9 +83,10 @@ export class Peers {
       address,
       isWarmup,
       isNamed,
+      heardMs: this.#options.now(),
       peer: null,
-      isGreeted: false,
       busy: null,
+      isLate: false,
       fault: null,
     }
     if (this.#contacts.size < PEERS_MAX) this.#contacts.set(address, contact)
@@ -97,11 +104,14 @@ export class Peers {
     return null
   }
 
-  /** Greets everybody once, then every two seconds. */
+  /** Greets everybody, waits for the punctual ones, and greets all again every two seconds. */
   async start(): Promise<void> {
-    await this.greet()
+    const contacts = [...this.#contacts.values()]
     // The registry may have named members during the first round.
-    await this.greet()
+    await this.#within(
+      contacts,
+      this.greet().then(() => this.greet()),
+    )
     this.#timer = setInterval(() => void this.greet(), HELLO_MS)
     this.#timer.unref()
   }
@@ -120,6 +130,8 @@ export class Peers {
     if (place.id === this.#options.selfId) return
     const contact = this.#contact(formatAddress(place), false, true)
     this.#take(contact, place, said)
+    // It was not there when we asked last: now it is, and should know of us before it loads.
+    if (contact.isLate) void this.#greet(contact)
   }
 
   /**
@@ -127,18 +139,32 @@ export class Peers {
    * being told something already is told again afterwards, once for all that came meanwhile.
    */
   async announce(): Promise<void> {
-    const told = [...this.#contacts.values()]
-      .filter(contact => !contact.isWarmup || contact.peer === null)
-      .map(async contact => {
-        if (contact.busy !== null) await contact.busy
-        await this.#greet(contact)
-      })
-    if (told.length === 0) return
+    const told = [...this.#contacts.values()].filter(
+      contact => !contact.isWarmup || contact.peer === null,
+    )
+    const late = told.filter(({ isLate }) => isLate)
+    for (const contact of late) void this.#tell(contact)
+    const punctual = told.filter(({ isLate }) => !isLate)
+    if (punctual.length === 0) return
+    await this.#within(punctual, Promise.all(punctual.map(contact => this.#tell(contact))))
+  }
+
+  /** A hello that was begun before says too little: one more after it. */
+  async #tell(contact: Contact): Promise<void> {
+    if (contact.busy !== null) await contact.busy
+    await this.#greet(contact)
+  }
+
+  /** Waits for answers; who has not given his by the end of the time is late. */
+  async #within(contacts: readonly Contact[], answers: Promise<unknown>): Promise<void> {
     let timer: NodeJS.Timeout | undefined
     const limit = new Promise<void>(resolve => {
-      timer = setTimeout(resolve, ANNOUNCE_MS_MAX)
+      timer = setTimeout(() => {
+        for (const contact of contacts) contact.isLate ||= contact.busy !== null
+        resolve()
+      }, ANNOUNCE_MS_MAX)
     })
-    await Promise.race([Promise.all(told), limit])
+    await Promise.race([answers, limit])
     clearTimeout(timer)
   }
 
@@ -153,8 +179,10 @@ export class Peers {
   async #hello(contact: Contact): Promise<void> {
     const { client, log } = this.#options
     const reply = await client.hello(contact.address)
+    contact.isLate = reply.kind === 'failed'
     if (reply.kind === 'failed') {
       contact.peer?.down()
+      this.#forget(contact)
       if (contact.fault === reply.message) return
       contact.fault = reply.message
       const fields = { peer: contact.address, error: reply.message }
@@ -169,6 +197,15 @@ export class Peers {
     this.#taken(contact, reply)
   }
 
+  /** A member that ended: whoever is started anew, elsewhere, names itself anew. */
+  #forget(contact: Contact): void {
+    const silentMs = this.#options.now() - contact.heardMs
+    if (!contact.isNamed || silentMs <= MEMBER_LEASE_MS) return
+    if (this.#contacts.get(contact.address) !== contact) return
+    this.#contacts.delete(contact.address)
+    this.#tellKnown()
+  }
+
   #taken(contact: Contact, reply: HelloReply): void {
     if (reply.place.id === this.#options.selfId) {
       // Our own address was in the list.
@@ -178,11 +215,14 @@ export class Peers {
     this.#take(contact, reply.place, reply.said)
     if (!contact.isWarmup) return
     const named = new Set(reply.members)
-    for (const address of named) this.#contact(address, false, true)
+    for (const address of named) {
+      this.#contact(address, false, true).heardMs = this.#options.now()
+    }
     for (const [address, other] of this.#contacts) {
       if (!other.isNamed || named.has(address) || other.peer?.state === 'live') continue
       this.#contacts.delete(address)
     }
+    this.#tellKnown()
   }
 
   #take(contact: Contact, place: PeerPlace, said: Statement): void {
@@ -191,13 +231,21 @@ export class Peers {
       const host = placeOf(contact.address)?.host ?? place.host
       contact.peer = new Peer({ ...place, host }, contact.isWarmup, this.#options.now)
     }
+    contact.heardMs = this.#options.now()
     contact.peer.up()
     contact.peer.hear(said)
+    this.#tellKnown()
+  }
+
+  #tellKnown(): void {
     const peers = new Map<string, Peer>()
     for (const { peer } of this.#contacts.values()) {
       // The warm-up counts as such even when it is in the list of peers too.
       if (peer !== null && !(peers.get(peer.id)?.isWarmup ?? false)) peers.set(peer.id, peer)
     }
+    const before = new Set(this.#known)
     this.#known = [...peers.values()]
+    const isSame = before.size === this.#known.length && this.#known.every(peer => before.has(peer))
+    if (!isSame) this.#options.onKnown(this.#known)
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Who may be in memory: the capacity, and who goes when somebody else wants room.
  *
- * Least recently used goes first, where used means opened or loaded. Three corrections:
+ * Least recently used goes first, where used means opened or loaded. Four corrections:
  *
  *   - Nothing that somebody reads or maps goes, nor anything pinned: `evict` asks (lease probe).
  *   - Scan protection. A model larger than the capacity gives no hits at all under plain LRU:
@@ -12,6 +12,9 @@
  *
  *     So a file makes no room at the cost of its own model's files that were used within the last
  *     LOAD_MS: they belong to the same load.
+ *   - What is only wished for in advance takes room that is free, and nobody's place: of two
+ *     preloaded models that do not fit together, each look at the source would else bring one
+ *     file in and another out, for ever and for nobody.
  *   - The capacity is hard: what does not fit is read past the cache, and bytes that only readers
  *     of a retired version still hold count (`drainingBytes`, asked of the file system).
  *
@@ -95,10 +98,11 @@ export class Residents {
     }
   }
 
-  /** Makes room for a file that will be filled; false when there is none to be had. */
-  reserve(slot: Slot, model: string): boolean {
+  /** Takes room for a file that will be filled; false: none is free, or none to be made. */
+  reserve(slot: Slot, model: string, mayEvict = true): boolean {
     if (slot.cost > this.#capacityBytes) return false
     if (!this.fits(slot)) {
+      if (!mayEvict) return false
       if (this.isRefused(slot, model)) return false
       this.#makeRoom(slot, model)
     }

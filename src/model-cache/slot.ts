@@ -53,14 +53,19 @@ export class Slot {
   usedMs = 0
   tierBytes: Readonly<Record<Tier, number>> | null = null
   error: string | null = null
-  /** Failures in a row that were no change of the source. */
-  failures = 0
+  /** The source may not be read: who opens it is told so, and nobody loads it unasked. */
+  isDenied = false
 
   constructor(file: TreeFile) {
     this.file = file
     this.model = path.posix.dirname(file.path)
     this.storeName = storeNameOf(file)
     this.cost = Math.ceil(file.size / PAGE_BYTES) * PAGE_BYTES
+  }
+
+  /** Whether it may be loaded before somebody asks for it. */
+  get isLoadable(): boolean {
+    return this.state === 'absent' && !this.isDenied
   }
 
   get residentBytes(): number {

@@ -8,10 +8,19 @@
  *
  * A source's failure is a SourceError with a closed reason, because the reason decides what
  * happens next: `gone` takes the file off the tree, `changed` starts the file anew, `io` and
- * `stalled` are tried again, `refused` never is.
+ * `stalled` are tried again, `denied` (the daemon may not read it) is an error at once, `refused`
+ * never is served.
  */
 
-export const SOURCE_FAULTS = ['gone', 'changed', 'io', 'stalled', 'refused', 'truncated'] as const
+export const SOURCE_FAULTS = [
+  'gone',
+  'changed',
+  'denied',
+  'io',
+  'stalled',
+  'refused',
+  'truncated',
+] as const
 export type SourceFault = (typeof SOURCE_FAULTS)[number]
 
 export class SourceError extends Error {
@@ -60,7 +69,7 @@ export interface SourceHandle {
 export interface Source {
   /** A folder and every entry below it, folders before what lies in them; throws SourceError. */
   list(folder: string): Promise<readonly SourceEntry[]>
-  /** One entry by its path; throws SourceError `gone` or `refused`. */
+  /** One entry by its path ('' is the source itself); throws SourceError `gone` or `refused`. */
   stat(path: string): Promise<SourceEntry>
   open(path: string): Promise<SourceHandle>
   /** The path on this host that holds the bytes, for files that are passed through. */

@@ -135,8 +135,9 @@ function hugePageRatio(member: Member): number | null {
 
 export function memberMetrics(member: Member): string {
   const { metrics, residents, options } = member
+  for (const cache of member.caches) cache.front.refresh(cache.slots())
   const hydrated = metrics.hydratedBytes
-  const fromSource = metrics.tierBytes.get('source') ?? 0
+  const fromSource = (metrics.tierBytes.get('source') ?? 0) - metrics.passedBytes
   const modes: CacheSample = new Map(member.caches.map(cache => [cache.front.mode, 1]))
   return renderCacheMetrics({
     bytes: metrics.tierBytes,
@@ -156,7 +157,7 @@ export function memberMetrics(member: Member): string {
     mismatches: metrics.mismatches,
     generations: metrics.generations,
     peers: peersByState(member),
-    amplification: hydrated === 0 ? 0 : fromSource / hydrated,
+    amplification: hydrated === 0 ? 0 : (fromSource + metrics.checkedBytes) / hydrated,
     modelReady: metrics.modelReadySeconds,
     ready: member.isReady ? 1 : 0,
     mode: modes,

@@ -12,6 +12,7 @@ import {
   chmodSync,
   closeSync,
   constants,
+  existsSync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -33,18 +34,34 @@ import {
 /** What `st_blocks` counts in. */
 const BLOCK_BYTES = 512
 
+/**
+ * Bytes of a shared file system that files leave free: symbolic links to the source that are longer
+ * than an inode holds, and folders, take a page each there.
+ */
+const SLACK_BYTES = 1024 * 1024
+
 /** How the names of notes end. */
 export const NOTE_SUFFIX = '.meta'
 
 /** The native side's table of what the kernel was told, in every store of a FUSE mount. */
 const HAND_OVER_NAME = '.hand_over'
 
+/** The store cannot take bytes; another source of them would not help. */
+export class StoreError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'StoreError'
+  }
+}
+
 export interface Store {
   readonly kind: 'private' | 'folder'
   /** A path by which this process reaches the folder; sidecars lie beside the files. */
   readonly folder: string
-  /** A writable descriptor of a new file of that size; throws an ErrnoException (ENOSPC). */
+  /** A writable descriptor of a new file of that size; throws where it cannot be held. */
   create(name: string, size: number): number
+  /** Bytes that the file system has left; null: it was made as large as the capacity. */
+  freeBytes(): number | null
   /** Nothing can be written any more but through open descriptors; gives a read-only one. */
   seal(name: string): number
   unlink(name: string): void
@@ -58,14 +75,25 @@ export interface Store {
   usedBytes(): number | null
 }
 
+/**
+ * A folder of a file system that others write to as well. Its room is asked for and not taken in
+ * advance: in small pages, fallocate would hold JavaScript for a quarter of a second a gigabyte.
+ * So a write may still find it full, which is no fault of the source (StoreError).
+ */
 export function folderStore(folder: string): Store {
   const at = (name: string): string => path.join(folder, name)
+  const freeBytes = (): number => {
+    const { bavail, bsize } = statfsSync(existsSync(folder) ? folder : path.dirname(folder))
+    return Math.max(0, bavail * bsize - SLACK_BYTES)
+  }
   return {
     kind: 'folder',
     folder,
+    freeBytes,
     create: (name, size) => {
       // The folder is there only while something is being filled.
       mkdirSync(folder, { recursive: true, mode: 0o700 })
+      if (size > freeBytes()) throw new StoreError(`${folder} has no room for ${size} bytes`)
       const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
       const fd = openSync(at(name), flags, 0o600)
       ftruncateSync(fd, size)
@@ -107,6 +135,7 @@ export function privateStore(folderFd: number): Store {
     kind: 'private',
     folder,
     create: (name, size) => createStoreFile(folderFd, name, size),
+    freeBytes: () => null,
     seal: name => sealStoreFile(folderFd, name),
     unlink: name => unlinkStoreFile(folderFd, name),
     note: (name, bytes) => {

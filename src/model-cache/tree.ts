@@ -51,7 +51,8 @@ export interface TreeOptions {
 function isUnchanged(before: TreeEntry | undefined, after: SourceEntry): boolean {
   if (before === undefined) return false
   if (before.kind === 'file' && after.kind === 'file') return isSame(before, after)
-  return before.kind === after.kind && before.mtimeNs === after.mtimeNs
+  const isSameKind = before.kind === after.kind
+  return isSameKind && before.mtimeNs === after.mtimeNs && before.mode === after.mode
 }
 
 export class Tree {
@@ -174,10 +175,22 @@ export class Tree {
     } catch (error) {
       if (!(error instanceof SourceError)) throw error
       if (error.fault !== 'gone' && error.fault !== 'refused') return known
+      // Nothing is anywhere where the source itself is away: that says nothing of the path.
+      if (!(await this.#isThere())) return known
       changes = this.#removeBelow(path)
     }
     if (changes.length > 0) this.#options.onChange(changes)
     return this.#entries.get(path) ?? null
+  }
+
+  /** Whether the source is there at all; as a scan, it is not believed to be empty otherwise. */
+  async #isThere(): Promise<boolean> {
+    try {
+      return (await this.#options.source.stat('')).kind === 'folder'
+    } catch (error) {
+      if (error instanceof SourceError) return false
+      throw error
+    }
   }
 
   /** Looks at a folder and all below it, for whoever pins its files as one generation. */

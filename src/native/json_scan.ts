@@ -145,6 +145,7 @@ interface Native {
     keys: BigUint64Array,
   ): number
   jsonTokens(body: Uint8Array, start: number, end: number, tokens: Uint32Array): number
+  jsonNumbers(body: Uint8Array, start: number, end: number): number
 }
 
 // Decode boundary: the addon is built from this tree, and its tests call every function.
@@ -225,4 +226,11 @@ export function tokenArray(
   checkRange(body, start, end)
   if (body[start] !== 0x5b || start === end) throw new TypeError(`no array starts at ${start}`)
   return native.jsonTokens(body, start, end, tokens)
+}
+
+/** Numbers in body[start, end), an array of arrays of token ids that `scanJson` accepted. */
+export function numberCount(body: Uint8Array, start: number, end: number): number {
+  checkRange(body, start, end)
+  if (body[start] !== 0x5b || start === end) throw new TypeError(`no array starts at ${start}`)
+  return native.jsonNumbers(body, start, end)
 }

@@ -18,17 +18,17 @@ import {
 /** Bytes of a chunk: the unit of copying, hashing, sending and of the bitmap. */
 export const CHUNK_BYTES_MAX = 4 * 1024 * 1024
 export const HASH_BYTES = 16
-/** Threads that copy; each can be held by a source that hangs. */
-export const CHUNK_THREADS_MAX = 64
+/** Status of a copy whose error is of the file that was written (COPY_NOT_WRITTEN). */
+const NOT_WRITTEN = 1
 
 interface ChunkAddon {
-  chunkThreads(count: number): void
   chunkCopy(token: number, from: number, to: number, offset: number, length: number): boolean
   chunkHash(token: number, from: number, offset: number, length: number): boolean
   storeMake(bytes: number, hasHugePages: boolean): number
   storeCreate(folder: number, name: string, size: number): number
   storeSeal(folder: number, name: string): number
   storeUnlink(folder: number, name: string): number
+  storeStamp(path: string, seconds: number, nanoseconds: number): number
   storeIsIdle(file: number): number
   storeHugeBytes(file: number): number
   execute(file: string, words: readonly string[], variables: readonly string[]): number
@@ -56,22 +56,17 @@ function checkName(name: string): void {
   throw new TypeError(`a store file's name is one path component, got ${JSON.stringify(name)}`)
 }
 
-/** Lets so many threads copy at once; the pool grows and never shrinks. */
-export function setChunkThreads(count: number): void {
-  if (!(Number.isInteger(count) && count >= 1 && count <= CHUNK_THREADS_MAX)) {
-    throw new TypeError(`count must be 1 to ${CHUNK_THREADS_MAX}, got ${count}`)
-  }
-  native().chunkThreads(count)
-}
-
-/** Copies one chunk and returns the hash of what was copied. */
+/** Copies one chunk and returns the hash of what was copied. `syscall` of an error: which half. */
 export async function copyChunk({ from, to, offset, length }: ChunkCopy): Promise<Buffer> {
   checkDescriptor(from, 'from')
   checkDescriptor(to, 'to')
   checkChunk(offset, length)
   const addon = native()
   const event = await answered(token => addon.chunkCopy(token, from, to, offset, length))
-  if (event.error < 0) throw nativeError(event.error, 'copying a chunk')
+  if (event.error < 0) {
+    const syscall = event.status === NOT_WRITTEN ? 'write' : 'read'
+    throw Object.assign(nativeError(event.error, 'copying a chunk'), { syscall })
+  }
   return event.bytes.subarray(0, HASH_BYTES)
 }
 
@@ -112,6 +107,16 @@ export function unlinkStoreFile(folder: number, name: string): void {
   checkDescriptor(folder, 'folder')
   checkName(name)
   checked(native().storeUnlink(folder, name), `unlinking ${name} in the store`)
+}
+
+const NANOSECONDS = 1_000_000_000n
+
+/** Sets the modification time of a file or folder, to the nanosecond; Node rounds it. */
+export function stampFile(path: string, mtimeNs: bigint): void {
+  // What is left of a time before 1970 is taken from the second before it.
+  const nanoseconds = ((mtimeNs % NANOSECONDS) + NANOSECONDS) % NANOSECONDS
+  const seconds = (mtimeNs - nanoseconds) / NANOSECONDS
+  checked(native().storeStamp(path, Number(seconds), Number(nanoseconds)), `stamping ${path}`)
 }
 
 /** Whether nobody but this descriptor has the sealed file open or mapped. */

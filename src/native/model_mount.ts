@@ -132,6 +132,8 @@ export interface FileUse {
   readonly opens: number
   /** Opens in this daemon's life. */
   readonly opensTotal: number
+  /** Of these the ones that were held until the bytes were here. */
+  readonly waitsTotal: number
   /** Milliseconds since the epoch of the last open or release; 0: never. */
   readonly usedAtMs: number
   /** The inode number that applications see. */
@@ -320,10 +322,10 @@ export class ModelMount {
   }
 
   use(file: number): FileUse {
-    const out = new Float64Array(5)
+    const out = new Float64Array(6)
     if (!this.#native.mountUse(this.#id, file, out)) throw new TypeError(`no file has id ${file}`)
-    const [opens = 0, opensTotal = 0, usedAtMs = 0, node = 0, isAwaited = 0] = out
-    return { opens, opensTotal, usedAtMs, node, isAwaited: isAwaited === 1 }
+    const [opens = 0, opensTotal = 0, usedAtMs = 0, node = 0, isAwaited = 0, waitsTotal = 0] = out
+    return { opens, opensTotal, waitsTotal, usedAtMs, node, isAwaited: isAwaited === 1 }
   }
 
   /** What `df` shows. */

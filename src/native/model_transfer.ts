@@ -29,7 +29,7 @@ interface TransferAddon {
   senderDrop(sender: number, file: Uint8Array, generation: Uint8Array): void
   senderRefuse(s: number, file: Uint8Array, generation: Uint8Array, chunk: number): void
   senderFacts(sender: number, out: Float64Array): void
-  peerOpen(host: string, port: number, streams: number): number
+  peerOpen(host: string, port: number, streams: number, isOwnUserOnly: number): number
   peerFetch(
     peer: number,
     token: number,
@@ -48,7 +48,7 @@ export interface SenderOptions {
   readonly host: string
   /** 0 takes one that is free. */
   readonly port: number
-  /** Signs every request; '' lets everybody in. */
+  /** Signs every request; '' lets processes of our own user and root in. */
   readonly token: string
   /**
    * A peer waits for a chunk of a blob that is not there yet: put it, or refuse it. Once until
@@ -154,6 +154,8 @@ export interface PeerOptions {
   readonly host: string
   readonly port: number
   readonly streams: number
+  /** Chunks are taken from a process of our own user or root alone: requests are not signed. */
+  readonly isOwnUserOnly: boolean
 }
 
 export interface ChunkFetch {
@@ -184,17 +186,18 @@ export class ChunkPeer {
   }
 
   /** Connects at the first fetch. */
-  static open({ host, port, streams }: PeerOptions): ChunkPeer {
+  static open({ host, port, streams, isOwnUserOnly }: PeerOptions): ChunkPeer {
     checkPort(port)
     if (!(Number.isInteger(streams) && streams >= 1 && streams <= PEER_STREAMS_MAX)) {
       throw new TypeError(`streams must be 1 to ${PEER_STREAMS_MAX}, got ${streams}`)
     }
-    return new ChunkPeer(native().peerOpen(host, port, streams))
+    return new ChunkPeer(native().peerOpen(host, port, streams, isOwnUserOnly ? 1 : 0))
   }
 
   /**
    * Fetches one chunk into a file. Fails with `EBADMSG` when its hash is wrong, `ETIMEDOUT`,
-   * `ECONNRESET` and the like when the peer is; then nothing was written.
+   * `ECONNRESET` and the like when the peer is, `EACCES` when it is another user's; then nothing
+   * was written.
    */
   async fetch(fetch: ChunkFetch): Promise<FetchResult> {
     const { head, to, offset, length, expected, silenceMsMax } = fetch

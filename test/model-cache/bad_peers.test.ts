@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CHUNK_BYTES, digestOf, fileIdOf, generationOf } from '../../src/model-cache/digest.ts'
 import type { Member } from '../../src/model-cache/member.ts'
 import { javascriptMover, nativeMover } from '../../src/model-cache/mover.ts'
@@ -163,4 +163,58 @@ describe('a peer that has the whole file', () => {
     expect(banned.map(peer => peer.name)).toEqual([liar])
     expect(member.metrics.mismatches.get(liar)).toBeGreaterThan(0)
   })
+})
+
+describe('a peer that alone has the file, and lies about its bytes,', () => {
+  test.each([1, 9, 40])('is found out by the source: %i MiB', async mib => {
+    const bytes = randomBytes(mib * MIB)
+    site.write(NAME, bytes)
+    const scout = site.make()
+    await scout.start()
+    const liar = await badPeer(scout, bytes, (response, chunk) => {
+      const wrong = mib === 1 ? Buffer.alloc(chunk.length, 'X') : flipped(chunk)
+      reply(response, wrong, digestOf(wrong))
+    })
+    const member = site.make({ peers: [liar] })
+    await member.start()
+    await member.preload()
+    expect(bytesOf(member, NAME)?.equals(bytes)).toBe(true)
+    expect(member.peers.all().map(peer => [peer.name, peer.state])).toEqual([[liar, 'banned']])
+    expect(member.metrics.mismatches.get(liar)).toBe(1)
+  })
+
+  test('is believed while the source cannot be read', async () => {
+    const bytes = randomBytes(9 * MIB)
+    site.write(NAME, bytes)
+    const scout = site.make()
+    await scout.start()
+    const other = await badPeer(scout, bytes, (response, chunk) =>
+      reply(response, chunk, digestOf(chunk)),
+    )
+    const member = site.make({ peers: [other] })
+    await member.start()
+    site.weather.failingOpens = Number.POSITIVE_INFINITY
+    await member.preload()
+    expect(bytesOf(member, NAME)?.equals(bytes)).toBe(true)
+    expect(site.weather.sourceBytes).toBe(0)
+  })
+})
+
+test('a peer whose hello comes byte by byte holds up neither the start nor a file', async () => {
+  const bytes = randomBytes(MIB)
+  site.write(NAME, bytes)
+  const server = createServer((request, response) => {
+    request.resume()
+    const trickle = setInterval(() => response.write(' '), 100)
+    response.on('close', () => clearInterval(trickle))
+  })
+  servers.push(server)
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  // Decode boundary: the address of a TCP server.
+  const { port } = server.address() as AddressInfo
+  const member = site.make({ warmup: `127.0.0.1:${port}` })
+  await member.start()
+  await member.preload()
+  expect(bytesOf(member, NAME)?.equals(bytes)).toBe(true)
+  await vi.waitFor(() => expect(member.peers.warmupFault).toBe('no answer in time'), 10_000)
 })

@@ -4,7 +4,12 @@ import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/config/error.ts'
 import { loadStorage } from '../../src/config/storage.ts'
-import { isPreloaded, overlapFault } from '../../src/model-cache/config.ts'
+import {
+  cacheEntries,
+  isPreloaded,
+  overlapFault,
+  storageSchema,
+} from '../../src/model-cache/config.ts'
 import { listeningOf } from '../../src/model-cache/listening.ts'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-config-'))
@@ -70,6 +75,30 @@ describe('--config', () => {
   test('refuses entries that overlap', () => {
     const text = ARTICLE.replace('/mnt/other-fast', '/mnt/models/Qwen3-8B-fast/inner')
     expect(faultsOf(() => load(text))[0]).toContain('overlap')
+  })
+})
+
+function entry(mount_path: string, source: string): object {
+  return { mount_path, cache: { path: source, capacity: '1G' } }
+}
+
+function faults(...storage: object[]): string[] {
+  return cacheEntries(storageSchema.parse({ storage }), '/').faults
+}
+
+describe('entries that would load from each other', () => {
+  test.each([
+    ['/fast', /\/fast is the source path/],
+    ['/fast/m', /source \/fast\/m lies inside the accelerated path \/fast/],
+    ['/', /accelerated path \/fast lies inside the source \//],
+  ])('the second has %s as its source: refused, in either order', (chained, message) => {
+    const [one, two] = [entry('/fast', '/source'), entry('/fast-2', chained)]
+    expect(faults(one, two)).toContainEqual(expect.stringMatching(message))
+    expect(faults(two, one)).toContainEqual(expect.stringMatching(message))
+  })
+
+  test('several may have one source', () => {
+    expect(faults(entry('/fast', '/source'), entry('/fast-2', '/source'))).toEqual([])
   })
 })
 

@@ -6,6 +6,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DirectorySource } from '../../src/model-cache/directory_source.ts'
 import { SourceError } from '../../src/model-cache/source.ts'
+import { rememberingLog } from './members.ts'
 
 let folder = ''
 let root = ''
@@ -87,4 +88,17 @@ test('a missing file is gone', async () => {
   const source = new DirectorySource({ root })
   expect(await faultOf(source.stat('nothing'))).toBe('gone')
   expect(await faultOf(source.open('model/a/b'))).toBe('gone')
+})
+
+test('what lies deeper than can be sane is left out, and named once', async () => {
+  const deep = Array.from({ length: 70 }, () => 'd').join('/')
+  mkdirSync(path.join(root, deep), { recursive: true })
+  const log = rememberingLog()
+  const source = new DirectorySource({ root, log })
+  for (let look = 0; look < 2; look += 1) {
+    expect((await names(source)).filter(name => name.startsWith('folder d'))).toHaveLength(63)
+  }
+  expect(log.lines.map(({ level, message }) => [level, message])).toEqual([
+    ['warn', 'left out of the source'],
+  ])
 })

@@ -14,6 +14,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { mountsBelow } from './children.ts'
@@ -25,6 +26,17 @@ import { mapped, program, type Status, until } from './workplace.ts'
 const MIB = 2 ** 20
 
 useWorkplace()
+
+async function metricsPage(): Promise<string> {
+  const { address } = (await place.asked()).caches[0]!
+  return await (await fetch(`http://${address}/metrics`)).text()
+}
+
+/** Values of the counters of opens and bytes, by their label. */
+async function counted(): Promise<unknown> {
+  const found = (await metricsPage()).matchAll(/_(?:opens|bytes)_total\{\w+="(\w+)"\} (\d+)/g)
+  return Object.fromEntries([...found].map(([, label, value]) => [label, Number(value)]))
+}
 
 function mount(...flags: string[]) {
   return place.start('mount', source, fast, '--capacity', '1GiB', ...flags)
@@ -138,6 +150,44 @@ describe.runIf(canMount)('a mount', () => {
       return JSON.stringify(names) === JSON.stringify(['m', 'm/b', 'n', 'n/c'])
     })
     expect(readFileSync(path.join(fast, 'n/c'), 'utf8')).toBe('c')
+  })
+
+  test('each open is counted once, by what it found, with its bytes', async () => {
+    place.write('m/a', randomBytes(5 * MIB))
+    place.write('n/huge', randomBytes(30 * MIB))
+    await place.start('mount', source, fast, '--capacity', '16MiB')
+    await digest(inFast('m/a'))
+    expect(await counted()).toMatchObject({ miss: 1, source: 5 * MIB })
+    for (let read = 0; read < 2; read += 1) await digest(inFast('m/a'))
+    expect(await counted()).toMatchObject({ miss: 1, hit: 2, local: 10 * MIB, source: 5 * MIB })
+    for (let read = 0; read < 3; read += 1) await digest(inFast('n/huge'))
+    expect(await counted()).toEqual({
+      miss: 1,
+      hit: 2,
+      bypass: 3,
+      local: 10 * MIB,
+      source: 95 * MIB,
+    })
+    expect(await metricsPage()).toContain('warmpath_model_cache_source_amplification 1\n')
+  })
+
+  test('is asked for by any name of its path, and names do not break the lines', async () => {
+    place.write('m/odd\nname', 'a')
+    const alias = path.join(place.folder, 'alias')
+    symlinkSync(place.folder, alias)
+    const odd = path.join(alias, 'odd\nplace')
+    mkdirSync(odd)
+    const { line } = await place.start('mount', source, odd, '--capacity', '64MiB')
+    expect(line).toMatch(/^ready: .*alias\/odd\\x0aplace \(.*, 1 files, 1 B$/)
+    for (const root of [alias, place.folder]) {
+      const file = path.join(root, 'odd\nplace/m/odd\nname')
+      await readFile(file)
+      const { stdout } = await place.run('cache', 'status', file)
+      expect(stdout).toMatch(/^ {2}m\/odd\\x0aname +1 B +resident/m)
+      expect((await place.run('cache', 'drop', file)).stdout).toContain('dropped 1')
+    }
+    const elsewhere = await place.run('cache', 'drop', path.join(source, 'm'))
+    expect([elsewhere.code, elsewhere.stderr]).toEqual([1, expect.stringContaining('no cache')])
   })
 
   test('nothing can be written', async () => {

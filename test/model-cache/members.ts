@@ -9,6 +9,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readlinkSync,
   readSync,
   rmSync,
   writeFileSync,
@@ -48,8 +49,8 @@ export interface Weather {
   failingOpens: number
   /** Bytes that were read from the source by all. */
   sourceBytes: number
-  /** Called before each chunk is read; a test may change the source here. */
-  onRead: (offset: number) => Promise<void> | void
+  /** Called before each chunk is read; a test may change the source here, or hang. */
+  onRead: (offset: number, file: string) => Promise<void> | void
 }
 
 export class Site {
@@ -74,6 +75,8 @@ export class Site {
     writeFileSync(file, bytes)
   }
 
+  readonly #sourceFds = new Set<number>()
+
   #source(): Source {
     const plain = new DirectorySource({ root: this.root })
     return {
@@ -85,7 +88,13 @@ export class Site {
           this.weather.failingOpens -= 1
           throw new SourceError('io', 'the weather is bad')
         }
-        return plain.open(name)
+        const handle = await plain.open(name)
+        this.#sourceFds.add(handle.fd)
+        const close = (): Promise<void> => {
+          this.#sourceFds.delete(handle.fd)
+          return handle.close()
+        }
+        return { fd: handle.fd, stat: () => handle.stat(), close }
       },
     }
   }
@@ -95,9 +104,13 @@ export class Site {
     return {
       ...plain,
       copy: async (from, to, offset, length) => {
-        await this.weather.onRead(offset)
+        await this.weather.onRead(offset, path.basename(readlinkSync(`/proc/self/fd/${from}`)))
         this.weather.sourceBytes += length
         return plain.copy(from, to, offset, length)
+      },
+      hash: (fd, offset, length) => {
+        if (this.#sourceFds.has(fd)) this.weather.sourceBytes += length
+        return plain.hash(fd, offset, length)
       },
     }
   }

@@ -1,7 +1,9 @@
 /** `warmpath mount --mode tmpfs`, `warmup` and `cache` as processes, on the built command line. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -12,8 +14,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:net'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { freePorts } from './members.ts'
 import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { until } from './workplace.ts'
 
@@ -21,13 +25,13 @@ const MIB = 2 ** 20
 
 useWorkplace()
 
-/** Every path below a folder with kind, size, bits of permission for others, and whole seconds. */
+/** Every path below a folder with time, and of files size and the bits to read and run. */
 function listing(root: string): string[] {
   const names = readdirSync(root, { recursive: true, encoding: 'utf8' })
   return names.toSorted().map(name => {
-    const stats = statSync(path.join(root, name))
-    const facts = stats.isFile() ? [stats.size, Math.floor(stats.mtimeMs / 1000)] : ['folder']
-    return [name, ...facts].join(' ')
+    const stats = statSync(path.join(root, name), { bigint: true })
+    const facts = stats.isFile() ? [stats.size, stats.mode & 0o555n] : ['folder']
+    return [name, stats.mtimeNs, ...facts].join(' ')
   })
 }
 
@@ -38,6 +42,8 @@ describe('--mode tmpfs', () => {
     place.write('model/deep/öd d ńame\n', 'odd')
     place.write('empty', '')
     utimesSync(path.join(source, 'empty'), 1_000_000, 1_000_000)
+    utimesSync(path.join(source, 'model/config.json'), -1.5, -1.5)
+    chmodSync(path.join(source, 'model/deep/öd d ńame\n'), 0o755)
     const { child, line } = await place.start(
       'mount',
       source,
@@ -154,7 +160,59 @@ describe('what is refused before anything is touched', () => {
   })
 })
 
+function mounts(): string[] {
+  return ['mount', source, fast, '--capacity', '1G', '--mode', 'tmpfs']
+}
+
+function warmsUp(...paths: string[]): string[] {
+  return ['warmup', ...paths, '--capacity', '20MiB', '--listen', '127.0.0.1:0']
+}
+
+describe('words that a command refuses at start', () => {
+  const refused: readonly [string, () => string[], RegExp][] = [
+    ['no host', () => [...mounts(), '--warmup', 'not a host'], /^--warmup: expected host:port/],
+    ['no port', () => [...mounts(), '--peers', 'a:1,b:99999'], /expected host:port/],
+    ['a level', () => [...mounts(), '--log-level', 'bogus'], /expected silent, .*not "bogus"/],
+    ['the last port', () => [...mounts(), '--listen', '127.0.0.1:65535'], /65535 is the last/],
+    ['a level of warmup', () => [...warmsUp(source), '--log-level', 'x'], /expected silent/],
+    ['a root', () => [...warmsUp(source), '--extra-root', '/nope'], /^the extra root \/nope does/],
+    [
+      'a root of mount',
+      () => [...mounts(), '--extra-root', '/nope'],
+      /^the extra root \/nope does/,
+    ],
+    ['a path twice', () => warmsUp(source, source), /^the source .* is given twice/],
+    ['a file', () => warmsUp(process.execPath), /^the source .* is no folder/],
+  ]
+  test.each(refused)('%s', async (_, words, message) => {
+    const run = await place.run(...words())
+    expect(run.stderr).toMatch(message)
+    expect(run.stderr).not.toMatch(/\n +at /)
+    expect(run.code).not.toBe(0)
+  })
+
+  test('a port that is taken, or the next one', async () => {
+    const [port = 0] = await freePorts(1)
+    for (const taken of [port, port + 1]) {
+      const server = createServer().listen(taken, '127.0.0.1')
+      await once(server, 'listening')
+      const run = await place.run(...mounts(), '--listen', `127.0.0.1:${port}`)
+      server.close()
+      await once(server, 'close')
+      expect(run.stderr).toContain(`listen 127.0.0.1:${taken}`)
+      expect(run.stderr).toContain('the port is taken\n')
+      expect(run.code).toBe(1)
+    }
+  })
+})
+
 describe('warmup', () => {
+  test('holds as many bytes of files as it was given', async () => {
+    for (const name of ['a', 'b', 'c', 'd', 'e']) place.write(`m/${name}`, randomBytes(4 * MIB))
+    const { line } = await place.start('warmup', source, '--capacity', '20MiB', '--listen', '0')
+    expect(line).toMatch(/, 5 of 5 files, 20\.0 MiB$/)
+  })
+
   test('loads, serves a mount that names it, and ends cleanly', async () => {
     place.write('m/a', randomBytes(9 * MIB))
     const words = ['--capacity', '1GiB', '--listen', '127.0.0.1:0']

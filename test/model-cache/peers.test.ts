@@ -2,11 +2,11 @@
  * What members say of themselves goes over several connections, so it may overtake: whoever asks
  * and is asked at one moment hears two statements, and the later one must stand.
  */
-import { describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { deferred } from '../../src/model-cache/deferred.ts'
 import type { HelloClient, HelloFailure, HelloReply } from '../../src/model-cache/hello.ts'
 import type { PeerPlace, Statement } from '../../src/model-cache/peer.ts'
-import { Peers } from '../../src/model-cache/peers.ts'
+import { MEMBER_LEASE_MS, Peers, type PeersOptions } from '../../src/model-cache/peers.ts'
 
 const FILE = 'f'.repeat(32)
 const GENERATION = '9'.repeat(32)
@@ -21,10 +21,14 @@ function nothing(sequence: number): Statement {
   return { sequence, holdings: new Map() }
 }
 
+afterEach(() => {
+  vi.useRealTimers()
+})
+
 const ignore = (): void => {}
 
 /** One of two members; `answers` are to be given to its hellos by hand. */
-function acquaintance() {
+function acquaintance(clock = { nowMs: 0 }, onKnown: PeersOptions['onKnown'] = ignore) {
   const answers: ((reply: HelloReply | HelloFailure) => void)[] = []
   const client: HelloClient = {
     hello: () => {
@@ -41,7 +45,8 @@ function acquaintance() {
     addresses,
     warmup: null,
     selfId: 'self',
-    now: () => 0,
+    onKnown,
+    now: () => clock.nowMs,
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
   })
   const isLoading = (): boolean | undefined => peers.all()[0]?.isLoading(FILE, GENERATION)
@@ -89,4 +94,54 @@ describe('a statement of another member', () => {
     await told
     expect(isLoading()).toBe(true)
   })
+})
+
+describe('a member that does not answer', () => {
+  test('is waited for once, and told what is loaded all the same', async () => {
+    vi.useFakeTimers()
+    const { peers, answers } = acquaintance()
+    const first = peers.announce()
+    await vi.advanceTimersByTimeAsync(1_000)
+    await first
+    await peers.announce()
+    answers[0]?.({ kind: 'failed', message: 'no answer in time', isMisfit: false })
+    await vi.advanceTimersByTimeAsync(0)
+    expect(answers).toHaveLength(2)
+    await peers.announce()
+  })
+
+  test('is waited for again when it has answered', async () => {
+    const { peers, answers, isLoading } = acquaintance()
+    const first = peers.announce()
+    answers[0]?.({ kind: 'failed', message: 'refused', isMisfit: false })
+    await first
+    // It greets, so it is greeted at once, and has answered by the next file.
+    peers.heard(OTHER, nothing(1))
+    answers[1]?.(answer(nothing(2)))
+    await vi.waitFor(() => expect(answers).toHaveLength(2))
+    const told = peers.announce()
+    await vi.waitFor(() => expect(answers).toHaveLength(3))
+    answers[2]?.(answer(loading(3)))
+    await told
+    expect(isLoading()).toBe(true)
+  })
+})
+
+test('a member that greeted us is forgotten when it has been silent for long', async () => {
+  const clock = { nowMs: 0 }
+  const known: string[][] = []
+  const { peers, answers } = acquaintance(clock, all => known.push(all.map(({ id }) => id)))
+  const newcomer = { ...OTHER, id: 'newcomer', port: 9101 }
+  peers.heard(newcomer, nothing(1))
+  const silent = async (): Promise<void> => {
+    const greeted = peers.greet()
+    for (const give of answers.splice(0)) give({ kind: 'failed', message: 'no', isMisfit: false })
+    await greeted
+  }
+  clock.nowMs += MEMBER_LEASE_MS
+  await silent()
+  expect(peers.all().map(({ id, state }) => [id, state])).toEqual([['newcomer', 'down']])
+  clock.nowMs += 1
+  await silent()
+  expect(known).toEqual([['newcomer'], []])
 })

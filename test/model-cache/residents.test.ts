@@ -172,3 +172,16 @@ test('somebody who leaves makes room at once for who was refused', () => {
   bench.residents.release(a)
   expect(bench.load(b)).toBe(true)
 })
+
+test('what is only wished for in advance takes free room, and makes none', () => {
+  const bench = new Bench(2)
+  bench.load(slotOf('a/1'))
+  bench.nowMs += 1000
+  const [small, large] = [slotOf('b/1'), slotOf('b/2', 2)]
+  expect(bench.residents.reserve(large, 'b', false)).toBe(false)
+  expect(bench.residents.reserve(small, 'b', false)).toBe(true)
+  bench.residents.release(small)
+  // Nor does it speak for those that somebody opens.
+  expect(bench.load(large)).toBe(true)
+  expect(bench.evicted).toEqual(['a/1'])
+})

@@ -1,8 +1,12 @@
 /** What the source does while it is mounted: replaced, deleted, failing, stalling, leading out. */
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
+  chmodSync,
+  closeSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -12,6 +16,8 @@ import {
 import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { DirectorySource } from '../../src/model-cache/directory_source.ts'
+import { copyChunk } from '../../src/native/model_chunks.ts'
 import { gatedPeer } from './gated_peer.ts'
 import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
@@ -121,6 +127,50 @@ describe.runIf(canMount)('a source that changes', () => {
     await until(() => !readdirSync(fast).includes('m'))
     await expect(readFile(inFast('m/a'))).rejects.toMatchObject({ code: 'ENOENT' })
   })
+})
+
+function away(): string {
+  return path.join(place.folder, 'away')
+}
+
+describe.runIf(canMount)('a source that is away', () => {
+  test.each([
+    ['renamed', () => renameSync(source, away()), () => renameSync(away(), source)],
+    [
+      'unmounted',
+      () => execFileSync('umount', [source]),
+      () => execFileSync('mount', ['--bind', away(), source]),
+    ],
+  ])('(%s) takes nothing away that is in memory', async (how, leave, comeBack) => {
+    if (how === 'unmounted') {
+      execFileSync('mount', ['-t', 'tmpfs', 'none', place.make('away')])
+      comeBack()
+    }
+    try {
+      const bytes = randomBytes(2 * MIB)
+      for (const name of ['a', 'm/a']) place.write(name, bytes)
+      const { errors } = await mount('--preload', '/')
+      await until(async () => (await isResident('a')) && (await isResident('m/a')))
+      leave()
+      await until(() => errors().includes('source cannot be listed'))
+      for (const name of ['a', 'm/a', 'm/a', 'a']) {
+        expect((await readFile(inFast(name))).equals(bytes)).toBe(true)
+      }
+      comeBack()
+      rmSync(path.join(source, 'm'), { recursive: true })
+      await until(() => !readdirSync(fast).includes('m'))
+      await place.end()
+    } finally {
+      if (how === 'unmounted') execFileSync('umount', ['-l', source, away()])
+    }
+  })
+})
+
+test.runIf(canMount)('a folder whose mode changes shows it', async () => {
+  mkdirSync(path.join(source, 'm'), { mode: 0o755 })
+  await mount()
+  chmodSync(path.join(source, 'm'), 0o700)
+  await until(async () => ((await stat(inFast('m'))).mode & 0o777) === 0o500)
 })
 
 describe.runIf(canMount)('a source whose names lead out of it', () => {
@@ -256,5 +306,71 @@ describe.runIf(canMount)('a source that fails', () => {
     place.write(path.relative(source, gate), '')
     await readsAgain('a', bytes)
     expect(await program('sha256sum', inFast('a'))).toContain(' ')
+  })
+
+  test('by standing still: what lies elsewhere is read, now and later', async () => {
+    const bytes = randomBytes(9 * MIB)
+    place.write(path.relative(source, path.join(folders.source, 'bad')), randomBytes(40 * MIB))
+    for (const name of ['m/good', 'm/other']) place.write(name, bytes)
+    server = await Served.start(folders, ['mode=copy'])
+    const pid = await server.daemonPid()
+    symlinkSync(path.join(folders.mount, 'bad'), path.join(source, 'm/bad'))
+    const words = ['--extra-root', folders.mount, '--open-timeout', '4s', '--preload', 'm/bad']
+    const { child } = await place.start('mount', source, fast, '--capacity', '1GiB', ...words)
+    await until(
+      async () => (await isResident('m/bad')) && (await place.drop('m/bad')).dropped === 1,
+    )
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const failed = expect(readFile(inFast('m/bad'))).rejects.toMatchObject({ code: 'EIO' })
+      expect((await readFile(inFast('m/good'))).equals(bytes)).toBe(true)
+      await failed
+      await until(async () => (await place.drop('m/good')).dropped === 1)
+      expect((await readFile(inFast('m/good'))).equals(bytes)).toBe(true)
+      expect(await place.stop(child, 'SIGTERM')).toBe(0)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+  })
+
+  test('and does not answer: a path that hangs takes one thread, not one a call', async () => {
+    place.write(path.relative(source, path.join(folders.source, 'a')), 'a')
+    server = await Served.start(folders)
+    const hanging = new DirectorySource({ root: folders.mount, callMsMax: 100 })
+    const pid = await server.daemonPid()
+    process.kill(pid, 'SIGSTOP')
+    try {
+      for (let call = 0; call < 9; call += 1) {
+        await expect(hanging.open('unknown')).rejects.toMatchObject({ fault: 'stalled' })
+      }
+      expect((await stat(source)).isDirectory()).toBe(true)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    const fault = async (): Promise<unknown> => hanging.open('unknown').catch(error => error.fault)
+    await until(async () => (await fault()) === 'gone')
+  })
+
+  test('and hangs in reads: a copy of another file finds a thread', async () => {
+    place.write(path.relative(source, path.join(folders.source, 'bad')), randomBytes(8 * MIB))
+    place.write('good', randomBytes(MIB))
+    server = await Served.start(folders, ['mode=copy'])
+    const [from, good, to] = [
+      openSync(path.join(folders.mount, 'bad'), 'r'),
+      openSync(path.join(source, 'good'), 'r'),
+      openSync(path.join(place.folder, 'to'), 'w'),
+    ]
+    const pid = await server.daemonPid()
+    process.kill(pid, 'SIGSTOP')
+    const hanging = [0, 1, 2, 3].map(at =>
+      copyChunk({ from, to, offset: 2 * MIB * at, length: 2 * MIB }),
+    )
+    try {
+      expect(await copyChunk({ from: good, to, offset: 0, length: MIB })).toHaveLength(16)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    await Promise.all(hanging)
+    for (const fd of [from, good, to]) closeSync(fd)
   })
 })

@@ -1,7 +1,16 @@
 /** What the host lacks or runs out of: memory, disks, devices, rights, time; and what stays after. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, openSync, readdirSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -132,6 +141,71 @@ describe.runIf(canMount)('a full disk', () => {
   })
 })
 
+function smallMemory(folder: string): void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=20m', 'none', folder])
+}
+
+function isLink(name: string): boolean {
+  return lstatSync(inFast(name)).isSymbolicLink()
+}
+
+describe.runIf(canMount)('a small file system', () => {
+  afterEach(() => place.close())
+
+  test('under a plain folder: what does not fit is a link, at start and later', async () => {
+    smallMemory(fast)
+    for (const name of ['a', 'b', 'c']) place.write(`m/${name}`, randomBytes(8 * MIB))
+    const words = ['--capacity', '1GiB', '--mode', 'tmpfs', '--revalidate', '50ms']
+    const { errors, child } = await place.start('mount', source, fast, ...words)
+    expect(['m/a', 'm/b', 'm/c'].map(isLink)).toEqual([false, false, true])
+    await program('diff', '-r', source, fast)
+    const { used_bytes: used, capacity_bytes: capacity } = (await place.asked()).caches[0]!
+    expect([used, capacity <= 20 * MIB]).toEqual([16 * MIB, true])
+    await until(() => errors().includes('than the file system of the store has left: using 19'))
+    // Others write to it too.
+    rmSync(path.join(source, 'm'), { recursive: true })
+    await until(() => !readdirSync(fast).includes('m'))
+    writeFileSync(inFast('foreign'), randomBytes(15 * MIB))
+    place.write('d', randomBytes(8 * MIB))
+    await until(() => readdirSync(fast).includes('d'))
+    expect([isLink('d'), await digest(inFast('d'))]).toEqual([
+      true,
+      await digest(path.join(source, 'd')),
+    ])
+    expect(await place.stop(child, 'SIGTERM')).toBe(0)
+  })
+
+  test('under a warm-up is its capacity', async () => {
+    const store = place.make('store')
+    smallMemory(store)
+    for (const name of ['a', 'b', 'c']) place.write(`m/${name}`, randomBytes(8 * MIB))
+    const words = ['--capacity', '1GiB', '--store', store, '--listen', '127.0.0.1:0']
+    const { line } = await place.start('warmup', source, ...words)
+    expect(line).toContain('2 of 3 files')
+  })
+})
+
+test.each([true, false])(
+  'a store that is full is no fault of the source (native: %s)',
+  async is => {
+    const site = new Site(is)
+    try {
+      site.write('a', randomBytes(9 * MIB))
+      // Every write to this device fails as on a full disk.
+      const member = site.makeWithStore({ create: () => openSync('/dev/full', 'r+') })
+      await member.start()
+      const slot = member.caches[0]!.slot('a')!
+      expect(await member.caches[0]!.want(slot, 'open')).toMatchObject({ kind: 'bypassed' })
+      expect([slot.state, member.residents.usedBytes]).toEqual(['bypassed', 0])
+      expect(site.log.lines.map(({ message }) => message)).not.toContain(
+        'source failed, will be tried again',
+      )
+    } finally {
+      await site.close()
+    }
+  },
+)
+
 test('a store without room for a note keeps the file, and counts it', async () => {
   const site = new Site(false)
   try {
@@ -172,6 +246,15 @@ describe.runIf(canMount)('a host without', () => {
     expect([mountsBelow(place.folder), readdirSync(fast)]).toEqual([[], []])
   })
 
+  test('the right to passthrough serves by copying, and says why', async () => {
+    place.write('m/a', 'a')
+    const words = ['mount', source, fast, '--capacity', '64MiB']
+    const { line } = await place.startAs(['unshare', '-Urm'], ...words)
+    expect(line).toContain('(copy: the kernel refuses passthrough (EPERM: CAP_SYS_ADMIN outside')
+    const { mode, mode_reason: why } = (await place.asked()).caches[0]!
+    expect([mode, why]).toEqual(['copy', expect.stringContaining('EPERM')])
+  })
+
   test('passthrough in its kernel serves by copying, and says why', async () => {
     // A kernel that is played by this test: the other end of the descriptor is a socket.
     const dist = path.join(packageRoot(), 'dist')
@@ -205,6 +288,42 @@ describe.runIf(canMount)('a host without', () => {
       reason: expect.stringContaining('Linux 6.9 or newer'),
     })
     child.kill('SIGKILL')
+  })
+})
+
+describe.runIf(canMount)('a source that the daemon may not read everywhere', () => {
+  // Root as an NFS server squashes it: the owner, and nothing more.
+  const squashed = ['setpriv', '--bounding-set=-dac_override,-dac_read_search']
+
+  test.each(['auto', 'tmpfs'])('is served but for that (%s)', async mode => {
+    for (const name of ['m/a', 'm/closed', 'lost/b']) place.write(name, name)
+    chmodSync(path.join(source, 'm/closed'), 0)
+    chmodSync(path.join(source, 'lost'), 0)
+    const words = ['--capacity', '64MiB', '--mode', mode, '--revalidate', '50ms', '--scan', '100ms']
+    const { errors } = await place.startAs(squashed, 'mount', source, fast, ...words)
+    expect(readdirSync(fast)).toEqual(['m'])
+    expect(await readFile(inFast('m/a'), 'utf8')).toBe('m/a')
+    const reader = program(squashed[0]!, squashed[1]!, 'cat', inFast('m/closed'))
+    await expect(reader).rejects.toThrow('Permission denied')
+    if (mode === 'auto') {
+      await expect(readFile(inFast('m/closed'))).rejects.toMatchObject({ code: 'EACCES' })
+    }
+    place.write('m/new', 'new')
+    await until(() => readdirSync(inFast('m')).includes('new'))
+    expect(errors().split(path.join(source, 'lost')).length - 1).toBe(2)
+    chmodSync(path.join(source, 'lost'), 0o755)
+    chmodSync(path.join(source, 'm/closed'), 0o644)
+    await until(() => readdirSync(fast).includes('lost'))
+    await until(async () => (await readFile(inFast('m/closed'), 'utf8')) === 'm/closed')
+  })
+
+  test('at all: says so in a line, and nothing is left', async () => {
+    chmodSync(source, 0)
+    const run = await place.runAs(squashed, 'mount', source, fast, '--capacity', '64MiB')
+    expect(run).toMatchObject({ code: 1, stdout: '' })
+    expect(run.stderr).toContain('cannot be listed')
+    expect(run.stderr).not.toContain('    at ')
+    expect([mountsBelow(place.folder), readdirSync(fast)]).toEqual([[], []])
   })
 })
 

@@ -17,7 +17,6 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { XXHash128 } from 'xxhash-addon'
 import {
   CHUNK_BYTES_MAX,
-  CHUNK_THREADS_MAX,
   copyChunk,
   createStoreFile,
   execute,
@@ -25,7 +24,6 @@ import {
   isStoreFileIdle,
   makeStore,
   sealStoreFile,
-  setChunkThreads,
   unlinkStoreFile,
 } from '../../src/native/model_chunks.ts'
 import { canMount } from '../model-cache/privileges.ts'
@@ -93,12 +91,10 @@ describe('a chunk', () => {
     await expect(hashChunk(-1, 0, 1)).rejects.toThrow(TypeError)
     await expect(hashChunk(0, -1, 1)).rejects.toThrow(TypeError)
     await expect(hashChunk(0, 0, CHUNK_BYTES_MAX + 1)).rejects.toThrow(TypeError)
-    expect(() => setChunkThreads(CHUNK_THREADS_MAX + 1)).toThrow(TypeError)
     expect(() => execute('/does/not/exist', [], {})).toThrow('ENOENT')
   })
 
   test('copied in any order by many threads gives the same file (random pieces)', async () => {
-    setChunkThreads(4)
     const piece = nat({ max: 300_000 })
     await assert(
       asyncProperty(array(piece, { maxLength: 12 }), nat(), async (lengths, seed) => {

@@ -50,7 +50,7 @@ function sender(token = '', onWanted: (chunk: number) => void = () => undefined)
 }
 
 function peer(port: number, streams = 2): ChunkPeer {
-  const one = ChunkPeer.open({ host: '127.0.0.1', port, streams })
+  const one = ChunkPeer.open({ host: '127.0.0.1', port, streams, isOwnUserOnly: false })
   ends.push(() => one.close())
   return one
 }
@@ -191,6 +191,18 @@ describe('a chunk between hosts', () => {
     expect(statusesOf(await raw(from.port, ['x'.repeat(9000)]))).toEqual(['431'])
   })
 
+  test('whose head comes too slowly is cut off, however steadily it comes', async () => {
+    const from = smallSender(TOKEN)
+    const socket = net.connect(from.port, '127.0.0.1').setNoDelay()
+    ends.push(() => socket.destroy())
+    const trickle = setInterval(() => socket.write('x'), 50)
+    await new Promise<void>(resolve => {
+      socket.on('error', () => undefined).on('close', () => resolve())
+    })
+    clearInterval(trickle)
+    await vi.waitFor(() => expect(from.facts().connections).toBe(0))
+  })
+
   test('a request is read however it is cut, and requests may follow each other', async () => {
     const from = smallSender()
     const head = Buffer.from(headOf())
@@ -246,7 +258,7 @@ describe('a chunk between hosts', () => {
           token: '',
           onWanted: (file, generation, chunk) => from.refuse(file, generation, chunk),
         })
-        const other = ChunkPeer.open({ host: '127.0.0.1', port: from.port, streams: 1 })
+        const other = peer(from.port, 1)
         const to = openSync(path.join(folder, 'copy'), 'w+')
         for (const { what, file, generation, chunk } of commands) {
           const ids = [Buffer.alloc(16, file), Buffer.alloc(16, generation)] as const
@@ -270,7 +282,6 @@ describe('a chunk between hosts', () => {
             if (status === 206) expect(hex(got.hash)).toBe(said)
           }
         }
-        other.close()
         from.close()
         closeSync(to)
       }),
@@ -374,7 +385,8 @@ describe('a peer that misbehaves', () => {
   })
 
   test('arguments out of their domain are TypeErrors', async () => {
-    const options = { host: '127.0.0.1', port: 1, streams: PEER_STREAMS_MAX + 1 }
+    const streams = PEER_STREAMS_MAX + 1
+    const options = { host: '127.0.0.1', port: 1, streams, isOwnUserOnly: true }
     expect(() => ChunkPeer.open(options)).toThrow(TypeError)
     expect(() => ChunkPeer.open({ ...options, streams: 1, port: 70_000 })).toThrow(TypeError)
     const from = sender()
