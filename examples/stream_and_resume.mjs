@@ -8,7 +8,9 @@
  * `npm install ws`.
  */
 const RETRY_MS_MAX = 5000
-const LAST = new Set(['response.completed', 'response.incomplete', 'response.failed'])
+const LAST = new Set(['response.completed', 'response.incomplete'])
+/** Connections in a row that were never opened: the gateway is away, or takes no such key. */
+const REFUSED_MAX = 8
 
 const WebSocket = globalThis.WebSocket ?? (await import('ws')).WebSocket
 const [url = 'ws://127.0.0.1:8100/v1/responses', input = 'Say hello', model = 'sim'] =
@@ -19,6 +21,7 @@ const protocols = key ? ['realtime', `openai-insecure-api-key.${key}`] : []
 
 let responseId = null
 let lastNumber = -1
+let refused = 0
 
 /** What the next connection has to ask: for the answer, or for what is missing of it. */
 function question() {
@@ -32,12 +35,20 @@ function question() {
 function connect() {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, protocols)
-    socket.onopen = () => socket.send(JSON.stringify(question()))
+    refused++
+    socket.onopen = () => {
+      refused = 0
+      socket.send(JSON.stringify(question()))
+    }
     socket.onerror = () => {}
-    socket.onclose = () => resolve(false)
+    socket.onclose = () => {
+      if (refused < REFUSED_MAX) resolve(false)
+      else reject(new Error(`cannot connect to ${url}: is it there, and is the key right?`))
+    }
     socket.onmessage = ({ data }) => {
       const event = JSON.parse(data)
-      if (event.type === 'error') return reject(new Error(event.error.message))
+      const error = event.error ?? event.response?.error
+      if (error) return reject(new Error(error.message))
       responseId ??= event.response?.id ?? null
       lastNumber = event.sequence_number
       if (event.type === 'response.output_text.delta') process.stdout.write(event.delta)

@@ -28,7 +28,9 @@ export class EditRules {
 
   constructor(keys: KeyTable, sharesPrefixCache: boolean) {
     this.#isOpen = keys.isOpen
-    this.#separates = keys.entries.length > 1 && !keys.isOpen && !sharesPrefixCache
+    // Operators are no tenants: a prefix cache that one tenant shares with them tells it nothing.
+    const tenants = keys.entries.filter(({ tenant }) => !tenant.isAdmin)
+    this.#separates = tenants.length > 1 && !sharesPrefixCache
     for (const { tenant, digest } of keys.entries) {
       const secret = Buffer.from(digest, 'hex')
       const plain = this.#policy(tenant, secret, null)
@@ -45,11 +47,16 @@ export class EditRules {
     return this.#policy(tenant, edits.secret, body.cacheSalt)
   }
 
+  /** What keeps this tenant's sessions apart from those of others; null where there are none. */
+  sessionPrefix(tenant: Tenant): string | null {
+    return this.#separates ? `${tenant.name}-` : null
+  }
+
   #policy(tenant: Tenant, secret: Buffer, clientSalt: string | null): EditPolicy {
     return {
       isTrusted: tenant.isAdmin,
       cacheSalt: this.#separates ? tenantSalt(secret, tenant.name, clientSalt) : null,
-      sessionPrefix: this.#separates ? `${tenant.name}-` : null,
+      sessionPrefix: this.sessionPrefix(tenant),
     }
   }
 }

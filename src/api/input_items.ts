@@ -1,5 +1,6 @@
 /** GET /v1/responses/{id}/input_items: the items of a stored response's whole input, in pages. */
 import { OperatingError } from '../errors.ts'
+import { isRecord } from '../record.ts'
 import type { StoredResponse } from './stored_response.ts'
 
 /** Items of a page where the client does not say. */
@@ -40,12 +41,13 @@ function refuse(param: string, what: string): OperatingError {
 
 function itemsOf({ note, id }: StoredResponse): Item[] {
   // Decode boundary: the client's own items and those of nodes; only what is read is checked.
-  const items = JSON.parse(`[${note.items.toString('utf8')}]`) as Record<string, unknown>[]
-  return items.map((item, index) => shownItem(item, `msg_${id.slice(-24)}_${index}`))
+  const items = JSON.parse(`[${note.items.toString('utf8')}]`) as unknown[]
+  // What is no object is no item: its node has refused it, or will.
+  return items.filter(isRecord).map((item, at) => shownItem(item, `msg_${id.slice(-24)}_${at}`))
 }
 
 /** An item as the API shows it: with an id and a type, and its text as a part. */
-function shownItem(item: Record<string, unknown>, ownId: string): Item {
+function shownItem(item: Readonly<Record<string, unknown>>, ownId: string): Item {
   const { type = 'message', content, role } = item
   const id = typeof item['id'] === 'string' ? item['id'] : ownId
   if (typeof content !== 'string') return { ...item, id, type }

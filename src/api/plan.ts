@@ -48,6 +48,8 @@ export interface Planner {
   readonly retentionMs: number
   readonly resumeMs: number
   readonly collapses: boolean
+  /** A node gets the client's Authorization, so that its answer may depend on it. */
+  readonly forwardsAuthorization: boolean
 }
 
 export interface Plan {
@@ -97,7 +99,7 @@ export function planRequest(
 
 /** A request whose answer nobody comes back to; an identical one may share it. */
 export function planPrivate(request: ExchangeRequest, wishes: Wishes, planner: Planner): Plan {
-  const shareKey = mayShare(request, wishes, planner) ? digestOf(request) : null
+  const shareKey = mayShare(request, wishes, planner) ? digestOf(request, planner) : null
   const keeping: Keeping | null =
     shareKey === null
       ? null
@@ -147,13 +149,17 @@ function isDeterministic(body: RequestBody): boolean {
   return body.typeOf(TEMPERATURE) === VALUE_NUMBER && Number(body.text(TEMPERATURE)) === 0
 }
 
-/** Two requests have equal digests when a node cannot tell them apart. */
-function digestOf(request: ExchangeRequest): string {
+/** Two requests have equal digests when nothing that an answer may depend on tells them apart. */
+function digestOf(
+  request: ExchangeRequest,
+  { forwardsAuthorization }: Pick<Planner, 'forwardsAuthorization'>,
+): string {
   const hash = createHash('sha256').update(request.target)
   const { headers } = request
   for (let at = 0; at < headers.length; at += 2) {
     if (TELLING_HEADERS.has(headers[at] ?? '')) hash.update(`\n${headers[at]}:${headers[at + 1]}`)
   }
-  hash.update(`\n${request.authorization ?? ''}\n\n`)
+  const authorization = forwardsAuthorization ? request.authorization : undefined
+  hash.update(`\n${authorization ?? ''}\n\n`)
   return hash.update(request.bytes).digest('hex')
 }

@@ -11,6 +11,8 @@ import { editBody } from '../prompt/edits.ts'
 import type { EditRules } from './edit_rules.ts'
 import { multipartField } from './multipart.ts'
 
+const SESSION_HEADER = 'x-session-id'
+
 export interface IncomingRequest {
   readonly id: string
   readonly endpoint: EndpointFacts
@@ -34,10 +36,12 @@ export function readRequest(
   editCounts: Uint32Array,
 ): ExchangeRequest | OperatingError {
   const { bytes, endpoint } = incoming
-  if (incoming.method === 'GET') return request(incoming, bytes, null, null, null)
+  const headers = ownSession(incoming.headers, rules.sessionPrefix(incoming.tenant))
+  const common = { ...incoming, headers }
+  if (incoming.method === 'GET') return request(common, bytes, null, null, null)
   if (endpoint.isMultipart) {
     const model = multipartField(bytes, incoming.contentType, 'model')
-    if (model !== null) return request(incoming, bytes, null, model, null)
+    if (model !== null) return request(common, bytes, null, model, null)
     const message = 'the form has no field "model"; send multipart/form-data with file and model'
     return new OperatingError('invalid_request', message, 'model')
   }
@@ -45,7 +49,14 @@ export function readRequest(
   if (body instanceof OperatingError) return body
   const policy = rules.policyFor(incoming.tenant, body)
   const edited = editBody(body, policy, editCounts)
-  return request(incoming, edited, body, body.model, policy.cacheSalt ?? body.cacheSalt)
+  return request(common, edited, body, body.model, policy.cacheSalt ?? body.cacheSalt)
+}
+
+/** The headers with the session that they name made the tenant's own, as `session_id` is. */
+function ownSession(headers: readonly string[], prefix: string | null): readonly string[] {
+  if (prefix === null) return headers
+  const at = headers.findIndex((name, index) => index % 2 === 0 && name === SESSION_HEADER)
+  return at < 0 ? headers : headers.with(at + 1, prefix + headers[at + 1])
 }
 
 function request(

@@ -54,10 +54,11 @@ export function inputItems(body: RequestBody): Buffer | null {
   return Buffer.concat([Buffer.from('{"role":"user","content":'), input, Buffer.from('}')])
 }
 
-/** The items of a finished response's output. */
+/** The items of a finished response's output; none where its node sent something else. */
 export function outputItems(response: RequestBody): Buffer {
   const output = memberBytes(response, 'output')
-  return output === null ? NOTHING : insideArray(output)
+  if (output === null || response.typeOf(keyId('output')) !== VALUE_ARRAY) return NOTHING
+  return insideArray(output)
 }
 
 /**

@@ -49,7 +49,12 @@ export function planResponse(
     const message = 'background can only be used when `store` is true'
     return new OperatingError('invalid_request', message, 'background')
   }
-  const items = wholeInput(asked, incoming.tenant.id, planner, wishes.memory)
+  const own = inputItems(asked)
+  if (own === null && (isBackground || asked.has(PREVIOUS))) {
+    // Without items the request would pass as it is, with an id that is nobody's at its node.
+    return new OperatingError('invalid_request', "'input' must be a string or an array", 'input')
+  }
+  const items = own && wholeInput(asked, own, incoming.tenant.id, planner, wishes.memory)
   if (items instanceof OperatingError) return items
   const bytes = editedBytes(asked, items, isBackground, planner)
   const request = readRequest({ ...incoming, bytes }, planner.rules, planner.editCounts)
@@ -93,19 +98,16 @@ function retentionOf(isStored: boolean, { isResumable, memory }: Wishes, planner
   return Math.max(isResumable ? planner.resumeMs : 0, memory?.retentionMs ?? 0)
 }
 
-/**
- * The items of the input, those of the conversation that it continues in front; null where the
- * request has no input that could be continued.
- */
+/** The items of the input, those of the conversation that it continues in front. */
 function wholeInput(
   asked: RequestBody,
+  own: Buffer,
   tenant: number,
   planner: Planner,
   memory: Memory | undefined,
-): Buffer | null | OperatingError {
-  const own = inputItems(asked)
+): Buffer | OperatingError {
   const type = asked.typeOf(PREVIOUS)
-  if (type === VALUE_NULL || own === null) return own
+  if (type === VALUE_NULL) return own
   if (type !== VALUE_STRING) {
     const message = "'previous_response_id' must be a string"
     return new OperatingError('invalid_request', message, 'previous_response_id')

@@ -8,17 +8,42 @@ import type { LogName, LogOwner } from '../responses/log_owner.ts'
 import { LogSnapshot } from '../responses/log_snapshot.ts'
 import type { RefusedReader } from '../responses/remote_reader.ts'
 import { RESUME_PREFIX } from './plan.ts'
+import { numberOf } from './response_events.ts'
 import { expired, notFound, RESPONSE_PREFIX, StoredResponse } from './stored_response.ts'
 
-/** Characters of an id; longer ones were never given. */
-const ID_CHARS_MAX = 64
+/** Where reading begins: at a position, and behind some events that have not come yet. */
+export interface Start {
+  readonly position: number
+  readonly skipped: number
+}
 
-/** The position after the first `events` events of a log; beyond the end of a finished one its end. */
-export function positionAfter(log: LogSnapshot, events: number): number | OperatingError {
+/**
+ * The start after the first `events` events of a log. Of a finished one that has fewer it is the
+ * end; of one that runs it is ahead, so that the client gets what it asked for once it has come.
+ */
+export function startAfter(log: LogSnapshot, events: number): Start | OperatingError {
   const position = log.positionAfter(events)
-  if (position >= 0) return position
+  if (position >= 0) return { position, skipped: 0 }
   if (log.isCut) return expired()
-  return log.isEnded ? log.bytes : new OperatingError('invalid_request', 'no such event yet')
+  if (log.isEnded) return { position: log.bytes, skipped: 0 }
+  const latest = log.positionAfter(log.events)
+  // It has turned into a window meanwhile.
+  return latest < 0 ? expired() : { position: latest, skipped: events - log.events }
+}
+
+/**
+ * How many events of a response's log a client has seen that says the number of the last one. A
+ * node's comments between events are counted by the log and have no number, so that there may be
+ * more of them than numbers.
+ */
+export function eventsUpTo(log: LogSnapshot, last: number): number {
+  for (let events = last + 1; events > 0 && events <= log.events; events++) {
+    const number = numberOf(log.event(events - 1))
+    // What has another form than that of a response is counted as the log counts it.
+    if (number === 'other') return last + 1
+    if (number !== 'comment' && number >= last) return number === last ? events : events - 1
+  }
+  return last + 1
 }
 
 /** Why a log that was found cannot be followed. */
@@ -30,8 +55,7 @@ export function refusedAs(refused: RefusedReader | null, id: string): OperatingE
 
 /** The log of a resumable chat completion. */
 export function takeChat(logs: LogOwner, tenant: number, id: string): LogSnapshot | null {
-  const isId = id.startsWith(RESUME_PREFIX) && id.length <= ID_CHARS_MAX
-  const name = isId ? logs.find(tenant, id) : null
+  const name = id.startsWith(RESUME_PREFIX) ? logs.find(tenant, id) : null
   return name === null ? null : LogSnapshot.take(name)
 }
 
@@ -51,29 +75,29 @@ export function streamFault({ log, note }: StoredResponse): OperatingError | nul
   return new OperatingError('invalid_request', message, 'stream')
 }
 
-/** Finds any response by its id and lets `join` follow it after its first `events` events. */
+/** Finds any response by its id and lets `join` follow it after the event with that number. */
 export function resumeAfter(
   logs: LogOwner,
   tenant: number,
   id: string,
-  events: number,
-  join: (name: LogName, position: number) => RefusedReader | null,
+  last: number,
+  join: (name: LogName, start: Start) => RefusedReader | null,
 ): OperatingError | null {
-  const follow = (name: LogName, log: LogSnapshot): OperatingError | null => {
-    const position = positionAfter(log, events)
-    return position instanceof OperatingError ? position : refusedAs(join(name, position), id)
+  const follow = (log: LogSnapshot, events: number): OperatingError | null => {
+    const start = startAfter(log, events)
+    return start instanceof OperatingError ? start : refusedAs(join(log.name, start), id)
   }
   if (id.startsWith(RESPONSE_PREFIX)) {
     return StoredResponse.with(
       logs,
       tenant,
       id,
-      stored => streamFault(stored) ?? follow(stored.name, stored.log),
+      stored => streamFault(stored) ?? follow(stored.log, eventsUpTo(stored.log, last)),
     )
   }
   const log = takeChat(logs, tenant, id)
   if (log === null) return notFound(id)
-  const error = follow(log.name, log)
+  const error = follow(log, last + 1)
   log.release()
   return error
 }

@@ -7,22 +7,24 @@
  *   events, running                        the one in `response.created`
  *   events, ended                          the one in the last event, which is terminal
  *   a body, ended                          that body
+ *   ended by what is no response           our own, `failed`
  *   the head of an error (background)      our own, `failed`
  */
 import { OperatingError } from '../errors.ts'
 import { nativeLog } from '../native/response_log.ts'
 import type { RequestBody } from '../prompt/body.ts'
 import type { LogName, LogOwner } from '../responses/log_owner.ts'
-import type { LogHead } from '../responses/log_reader.ts'
+import { isEventStream, type LogHead } from '../responses/log_reader.ts'
 import { LogSnapshot } from '../responses/log_snapshot.ts'
 import { replaceValues, scanObject } from './json_object.ts'
-import { responseIn } from './response_events.ts'
+import { dataOf, responseIn } from './response_events.ts'
 import { decodeNote, type ResponseNote } from './response_note.ts'
 
 /** Prefix of the ids of responses. */
 export const RESPONSE_PREFIX = 'resp_'
-/** Characters of an id; longer ones were never given. */
-const ID_CHARS_MAX = 64
+
+/** Bytes of a `[DONE]` with spaces and line ends; longer data is not looked at for it. */
+const DONE_BYTES_MAX = 16
 
 export function notFound(id: string): OperatingError {
   return new OperatingError('response_not_found', `Response with id '${id}' not found.`, 'id')
@@ -56,8 +58,7 @@ export class StoredResponse {
     id: string,
     use: (stored: StoredResponse) => T,
   ): T | OperatingError {
-    const isId = id.startsWith(RESPONSE_PREFIX) && id.length <= ID_CHARS_MAX
-    const name = isId ? logs.find(tenant, id) : null
+    const name = id.startsWith(RESPONSE_PREFIX) ? logs.find(tenant, id) : null
     const log = name === null ? null : LogSnapshot.take(name)
     if (log === null) return notFound(id)
     try {
@@ -77,17 +78,18 @@ export class StoredResponse {
     const head = this.log.head()
     if (head === null) return this.#own(this.isBackground ? 'queued' : 'in_progress')
     if (this.log.isCut) return expired()
-    if (head.status >= 400) return this.#failed()
+    if (head.status >= 400) return this.#failed(this.#refusal())
     const object = this.#object(head)
-    return object === null ? this.#own('in_progress') : this.#shown(object)
+    if (object !== null) return this.#shown(object)
+    if (!this.log.isEnded) return this.#own('in_progress')
+    return this.#failed('the node answered with something else than a response')
   }
 
   /** The finished response's own object; null while it runs, or where it failed. */
   finished(): RequestBody | null {
     const head = this.log.head()
     if (!this.log.isEnded || this.log.isCut || head === null || head.status >= 400) return null
-    const object = this.#object(head)
-    return object === null ? null : scanObject(object)
+    return this.#object(head)
   }
 
   /** Nobody finds it any more; what still runs ends. */
@@ -97,19 +99,26 @@ export class StoredResponse {
     return JSON.stringify({ id: this.id, object: 'response', deleted: true })
   }
 
-  #object(head: LogHead): Buffer | null {
-    const type = head.headers['content-type']
-    const isSse = typeof type === 'string' && type.startsWith('text/event-stream')
-    if (!isSse) return this.log.isEnded ? this.log.bytesFrom(0) : null
-    return responseIn(this.log.event(this.log.isEnded ? this.log.events - 1 : 0))
+  #object(head: LogHead): RequestBody | null {
+    if (isEventStream(head))
+      return responseIn(this.log.isEnded ? this.#lastEvent() : this.log.event(0))
+    return this.log.isEnded ? scanObject(this.log.bytesFrom(0)) : null
+  }
+
+  /** The last event that says something; some nodes send `[DONE]` behind it. */
+  #lastEvent(): Buffer | null {
+    for (let index = this.log.events - 1; index >= 0; index--) {
+      const event = this.log.event(index)
+      const data = event === null ? null : dataOf(event)
+      if (data !== null && !isDone(data)) return event
+    }
+    return null
   }
 
   /** What the node could not know is put into its object: what it was not told. */
-  #shown(object: Buffer): string {
-    const body = scanObject(object)
-    if (body === null) return object.toString('utf8')
+  #shown(object: RequestBody): string {
     const { background, previous_response_id: previous } = this.note.base
-    return replaceValues(body, {
+    return replaceValues(object, {
       background: JSON.stringify(background),
       previous_response_id: JSON.stringify(previous),
     }).toString('utf8')
@@ -119,18 +128,26 @@ export class StoredResponse {
     return JSON.stringify({ ...this.note.base, status })
   }
 
-  #failed(): string {
+  #failed(message: string): string {
+    const error = { code: 'server_error', message }
+    return JSON.stringify({ ...this.note.base, status: 'failed', error })
+  }
+
+  /** What a node, or the gateway, said in the place of a response. */
+  #refusal(): string {
     const text = this.log.bytesFrom(0).toString('utf8')
-    let message = text
     try {
       // Decode boundary: an error body of a node or of ours; anything else is shown as it is.
       const decoded = JSON.parse(text) as { error?: { message?: unknown } | string }
       const { error } = decoded
-      if (typeof error === 'object' && typeof error.message === 'string') message = error.message
+      if (typeof error === 'object' && typeof error.message === 'string') return error.message
     } catch {
       // Not JSON: the text says what there is to say.
     }
-    const error = { code: 'server_error', message }
-    return JSON.stringify({ ...this.note.base, status: 'failed', error })
+    return text
   }
+}
+
+function isDone(data: Buffer): boolean {
+  return data.length < DONE_BYTES_MAX && data.toString('latin1').trim() === '[DONE]'
 }

@@ -7,6 +7,8 @@
  * same shape; a node's error object passes as it is, its `code` included, whatever type it has.
  */
 import type { OperatingError } from '../errors.ts'
+import { isRecord } from '../record.ts'
+import { scanObject } from './json_object.ts'
 
 const decoder = new TextDecoder()
 
@@ -20,24 +22,13 @@ export function errorFrame(error: OperatingError, lane: string | null): string {
   return frame(error.status, lane, { type, code, message, param })
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
-}
-
 /** What a node said with a status of 400 or more. */
-export function refusalFrame(status: number, body: Uint8Array, lane: string | null): string {
+export function refusalFrame(status: number, body: Buffer, lane: string | null): string {
   const text = decoder.decode(body)
-  const value = parsed(text)
-  if (isObject(value) && isObject(value['error'])) return frame(status, lane, value['error'])
-  const said = isObject(value) ? (value['error'] ?? value['detail'] ?? value['message']) : null
+  // Scanned first: what is nested too deeply could be decoded, but not written again.
+  const value: unknown = scanObject(body) === null ? null : JSON.parse(text)
+  if (isRecord(value) && isRecord(value['error'])) return frame(status, lane, value['error'])
+  const said = isRecord(value) ? (value['error'] ?? value['detail'] ?? value['message']) : null
   const message = typeof said === 'string' ? said : text.slice(0, 1000)
   return frame(status, lane, { type: 'upstream_error', code: null, message, param: null })
 }

@@ -57,8 +57,10 @@ export type ClientFrame =
   | CreateFrame
   | ResumeFrame
   | CancelFrame
-  /** The frame cannot be understood; the lane, where it is known. */
+  /** The lane is known, and what it is to do is not. */
   | { readonly kind: 'fault'; readonly lane: string | null; readonly error: OperatingError }
+  /** Not even a lane is known: it is the answer to no turn. */
+  | { readonly kind: 'noise'; readonly error: OperatingError }
 
 const OWN_MEMBERS: readonly KeyName[] = [
   'type',
@@ -131,9 +133,9 @@ export function readClientFrame(
   outer: unknown = null,
 ): ClientFrame {
   const body = readBody(message)
-  if (body instanceof OperatingError) return { kind: 'fault', lane: null, error: body }
+  if (body instanceof OperatingError) return { kind: 'noise', error: body }
   const lane = readLane(body, outer)
-  if (lane instanceof OperatingError) return { kind: 'fault', lane: null, error: lane }
+  if (lane instanceof OperatingError) return { kind: 'noise', error: lane }
   const type = body.value(TYPE)
   if (type === 'warmpath:resume' || type === 'warmpath:cancel') return readReturn(body, lane, type)
   const isCreate = dialect === 'chat' ? type === null : type === 'response.create'

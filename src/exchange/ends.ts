@@ -1,5 +1,6 @@
 /** How the ends of exchanges are called: in metrics, and to the readers of their logs. */
 import type { ErrorCode } from '../errors.ts'
+import { EVENT_DONE, EVENT_TERMINAL } from '../native/event_scanner.ts'
 import type { FinishReason } from '../observe/metrics/labels.ts'
 import type { LogEnd } from '../responses/log_reader.ts'
 import type { Completion } from './request.ts'
@@ -17,8 +18,18 @@ export function endOf(reason: FinishReason, fault: string | undefined): LogEnd {
   return { kind: reason === 'complete' ? 'complete' : 'cancelled' }
 }
 
-/** vLLM can send `[DONE]` alone when it dies before the first token: nothing was answered. */
-export function isEmptyStream(completion: Completion, chunk: Buffer): boolean {
-  if (completion !== 'done' || chunk.length > 32) return false
-  return chunk.toString('latin1').trim() === 'data: [DONE]'
+/** Why a stream whose body has ended by itself is not whole; undefined where that is its end. */
+export function earlyEnd(completion: Completion): string | undefined {
+  if (completion === 'body') return undefined
+  if (completion === 'done') return 'the node ended its stream early'
+  return 'the node ended its stream without a terminal event'
+}
+
+/**
+ * Classes of the events after which a stream has said all: its body is ended in the same turn.
+ * `[DONE]` is the end of a chat alone; a response without a terminal event is not whole.
+ */
+export function terminalClasses(completion: Completion): number {
+  if (completion === 'done') return EVENT_DONE
+  return completion === 'terminal' ? EVENT_TERMINAL & ~EVENT_DONE : EVENT_TERMINAL
 }

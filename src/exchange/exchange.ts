@@ -21,11 +21,11 @@
  */
 import assert from 'node:assert/strict'
 import { OperatingError } from '../errors.ts'
-import { EVENT_DONE, EVENT_TERMINAL } from '../native/event_scanner.ts'
 import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import type { FinishReason } from '../observe/metrics/labels.ts'
 import { skipsPrefixCache } from '../prompt/eligibility.ts'
 import type { PromptKeys } from '../prompt/keyer.ts'
+import { isEventStream } from '../responses/log_reader.ts'
 import { ResponseLog } from '../responses/response_log.ts'
 import type { Waiter } from '../routing/admission.ts'
 import type { RouteRequest } from '../routing/candidates.ts'
@@ -35,8 +35,9 @@ import type { Asker } from './asker.ts'
 import type { AttemptListener, Breakage, NodeHeaders } from './attempt.ts'
 import { Attempt } from './attempt.ts'
 import type { Timed } from './deadlines.ts'
-import { endOf, isEmptyStream, REFUSED_AS } from './ends.ts'
+import { earlyEnd, endOf, REFUSED_AS, terminalClasses } from './ends.ts'
 import type { KeptFlow, KeptLog } from './kept_log.ts'
+import { Opening } from './opening.ts'
 import type { ExchangeFacts } from './record.ts'
 import { hasElsewhere, outcomeOf, Refusal } from './refusal.ts'
 import type { ExchangeRequest } from './request.ts'
@@ -66,12 +67,14 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
   readonly #tried: string[] = []
   #attempt: Attempt | null = null
   #head: Head | null = null
+  /** What a stream that ends with `[DONE]` has said so far. */
+  #opening: Opening | null = null
   /** A 429 or 5xx reply that may yet be retried. */
   #refusal: Refusal | null = null
   #log: ResponseLog | null = null
   readonly #kept: KeptLog | null
   #isSse = false
-  #sawDone = false
+  readonly #terminal: number
   #stopKeying: (() => void) | null = null
   #waiter: Waiter | null = null
 
@@ -85,6 +88,7 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     this.#thread = thread
     this.request = request
     this.#asker = asker
+    this.#terminal = terminalClasses(request.endpoint.completion)
     this.#attempts = thread.router.retries.begin()
     this.#route = { model: request.model, prompt: null, promptTokens: 0, skipsCache: false }
     this.facts = thread.recorder.begin(request)
@@ -184,21 +188,25 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     if (attempt !== this.#attempt) return
     this.#head = { status, headers }
     this.facts.status = status
+    this.#isSse = isEventStream({ headers })
+    const isChat = this.request.endpoint.completion === 'done'
+    this.#opening = this.#isSse && isChat ? new Opening() : null
     if (status >= 500 || status === 429) this.#refusal = new Refusal()
     else this.deadlineMs = this.#thread.now() + this.#thread.timeouts.firstByteMs
   }
 
   onData(attempt: Attempt, chunk: Buffer): void {
     if (attempt !== this.#attempt) return
-    if (this.#refusal !== null) {
-      if (!this.#refusal.push(chunk)) this.#passRefusal()
-      return
-    }
+    if (this.#refusal?.push(chunk) === false) return this.#passRefusal()
+    if (this.#refusal !== null) return
+    const emptyEnd = this.#opening?.emptyEnd(chunk) ?? -1
     if (this.#state === 'asking') {
-      if (isEmptyStream(this.request.endpoint.completion, chunk)) return this.#failed('reset')
+      if (emptyEnd >= 0) return this.#failed('reset')
       this.#openLog()
     }
-    this.#append(chunk)
+    if (emptyEnd === -1) return this.#append(chunk)
+    if (emptyEnd > 0) this.#append(chunk.subarray(0, emptyEnd))
+    this.#failed('reset')
   }
 
   #append(chunk: Buffer): void {
@@ -209,9 +217,7 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     if (this.#isSse) this.#thread.recorder.read(this.facts, now)
     this.facts.tail.push(chunk)
     const flags = this.#kept === null ? log.append(chunk) : this.#kept.append(chunk)
-    if ((flags & EVENT_TERMINAL) === 0) return
-    if ((flags & EVENT_DONE) !== 0) this.#sawDone = true
-    if (!this.isFinished) this.finish('complete')
+    if ((flags & this.#terminal) !== 0 && !this.isFinished) this.finish('complete')
   }
 
   /** The log begins with the reply's first bytes: up to here another node could be asked. */
@@ -220,10 +226,9 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     assert(head !== null && this.#attempt !== null)
     this.#state = 'relaying'
     this.facts.firstByteMs = this.#thread.now()
-    this.#attempt.placement.lease.firstToken()
-    const type = head.headers['content-type']
-    this.#isSse = typeof type === 'string' && type.startsWith('text/event-stream')
-    if (this.#kept !== null) return this.#kept.head(head, this.#attempt.placement.node.id)
+    const { lease, node } = this.#attempt.placement
+    lease.firstToken()
+    if (this.#kept !== null) return this.#kept.head(head, node.id)
     const log = new ResponseLog({
       kind: this.#isSse ? 'sse' : 'json',
       mode: 'window',
@@ -241,13 +246,8 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     if (attempt !== this.#attempt || this.isFinished) return
     if (this.#refusal !== null) return this.#refused()
     if (this.#state === 'asking') this.#openLog()
-    if (this.#isSse && this.request.endpoint.completion === 'done' && !this.#sawDone) {
-      return this.finish('truncated', 'the node ended its stream early')
-    }
-    if (this.#isSse && this.request.endpoint.completion === 'terminal') {
-      return this.finish('truncated', 'the node ended its stream without a terminal event')
-    }
-    this.finish('complete')
+    const fault = this.#isSse ? earlyEnd(this.request.endpoint.completion) : undefined
+    this.finish(fault === undefined ? 'complete' : 'truncated', fault)
   }
 
   onBroken(attempt: Attempt, breakage: Breakage): void {
@@ -287,15 +287,15 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
   }
 
   /**
-   * Gives the attempt's place back and tries elsewhere; false when the rules forbid it. A reset
-   * may also be a kept socket that the node closed meanwhile: with no other node, it asks again.
+   * Gives the attempt's place back and tries elsewhere; false when the rules forbid it. A first
+   * reset may be a kept socket that the node had closed: it is asked again where there is no other.
    */
   #retry(cause: RetryCause): boolean {
     const attempt = this.#attempt
     assert(attempt !== null)
     const { id } = attempt.placement.node
     const hasOther = hasElsewhere(this.#thread.view(), this.request.model, [...this.#tried, id])
-    if (!hasOther && cause !== 'reset') return false
+    if (!hasOther && (cause !== 'reset' || this.facts.retries > 0)) return false
     if (!this.#attempts.mayRetry(cause)) return this.#thread.recorder.retryDenied()
     if (hasOther) this.#tried.push(id)
     this.facts.retries++

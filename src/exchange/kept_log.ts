@@ -11,10 +11,15 @@
  * log loses its ids before it has a head, so that nobody who has read the error finds it still.
  * Only a background response keeps its error, as somebody will poll it.
  */
-import { type OperatingError, RETRY_AFTER_SECONDS } from '../errors.ts'
+import type { OperatingError } from '../errors.ts'
 import { EventEnds } from '../native/event_scanner.ts'
 import { nativeLog } from '../native/response_log.ts'
-import type { LogEnd, LogHead, UpstreamFlow } from '../responses/log_reader.ts'
+import {
+  isEventStream,
+  type LogEnd,
+  type LogHead,
+  type UpstreamFlow,
+} from '../responses/log_reader.ts'
 import { ResponseLog } from '../responses/response_log.ts'
 import type { Keeping } from './keeping.ts'
 import type { ExchangeRequest } from './request.ts'
@@ -77,8 +82,9 @@ export class KeptLog implements UpstreamFlow {
     this.#upstream = exchange
   }
 
-  /** Nobody will fill it: an identical request was first. */
+  /** Nobody will fill it: an identical request was first, or nobody could find it. */
   withdraw(): void {
+    this.#forget()
     this.log.end({ kind: 'cancelled' })
     this.log.close()
   }
@@ -101,8 +107,7 @@ export class KeptLog implements UpstreamFlow {
 
   head(head: LogHead, nodeId: string): void {
     this.#begin(head.status)
-    const type = head.headers['content-type']
-    if (typeof type !== 'string' || !type.startsWith('text/event-stream')) this.#ends = null
+    if (!isEventStream(head)) this.#ends = null
     this.log.head({ ...head, headers: { ...head.headers, [NODE_HEADER]: nodeId } })
   }
 
@@ -131,11 +136,9 @@ export class KeptLog implements UpstreamFlow {
     this.#isRefused = true
     this.#begin(error.status)
     const bytes = Buffer.from(body)
-    const advice = error.isPassing
-      ? { 'retry-after': String(RETRY_AFTER_SECONDS) }
-      : { 'x-should-retry': 'false' }
     const length = { 'content-length': String(bytes.length) }
-    this.log.head({ status: error.status, headers: { ...HEADS.json, ...length, ...advice } })
+    const headers = { ...HEADS.json, ...length, ...error.retryAdvice }
+    this.log.head({ status: error.status, headers })
     this.log.append(bytes)
   }
 
@@ -169,7 +172,7 @@ export class KeptLog implements UpstreamFlow {
     if (bytes === null) return end
     if (this.#status === 0) this.log.head({ status: 200, headers: HEADS[kind] })
     this.log.append(bytes)
-    return end.kind === 'cancelled' ? { kind: 'complete' } : end
+    return end.kind === 'failed' ? { ...end, isTold: true } : { kind: 'complete' }
   }
 
   /** The last reader has left: true when the work must end with it. */
@@ -177,7 +180,9 @@ export class KeptLog implements UpstreamFlow {
     const { onLeft, retentionMs } = this.#keeping
     if (onLeft === 'continue') return false
     if (onLeft === 'grace') {
-      this.#grace ??= setTimeout(() => this.#graceOver(), this.#graceMs)
+      // Each leaving begins it anew; a reader who stays is seen when it is over.
+      this.stay()
+      this.#grace = setTimeout(() => this.#graceOver(), this.#graceMs)
       return false
     }
     const { slot, generation } = this.log

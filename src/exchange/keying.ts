@@ -3,8 +3,8 @@
  * size) in the fleet view, once per view and model, and hands the body to the prompt room.
  */
 import { chainKeys, chainRoot } from '../native/chain_hash.ts'
-import type { FleetView, NodeView } from '../nodes/fleet_view.ts'
-import { resolveModel } from '../nodes/models.ts'
+import type { FleetView, ModelView, NodeView } from '../nodes/fleet_view.ts'
+import { resolveModel, soleModel } from '../nodes/models.ts'
 import type { Log } from '../observe/log.ts'
 import { FALLBACK, PROMPT } from '../observe/metrics/labels.ts'
 import { M } from '../observe/metrics/layout.ts'
@@ -119,15 +119,24 @@ export class PromptKeying {
   }
 }
 
+/** The configuration of the very name, else that of any name of the same base model. */
+function configuredFor(asked: string, baseModel: string, view: FleetView): ModelView | undefined {
+  const isOfBase = ({ name }: ModelView): boolean => {
+    const other = resolveModel(name, view)
+    return name === baseModel || (other?.baseModel === baseModel && other.adapter === '')
+  }
+  return view.models.find(one => one.name === asked) ?? view.models.find(isOfBase)
+}
+
 function makeTarget(
   model: string | null,
   view: FleetView,
   truth: TokenizerTruth,
 ): { target: ModelTarget; nodes: readonly NodeView[] } {
-  const resolved = model === null ? null : resolveModel(model, view)
+  const resolved = model === null ? soleModel(view) : resolveModel(model, view)
   const nodes = (resolved?.nodes ?? []).filter(node => node.state === 'healthy')
   const baseModel = resolved?.baseModel ?? model ?? ''
-  const named = view.models.find(one => one.name === baseModel || one.name === model)
+  const named = configuredFor(model ?? resolved?.id ?? '', baseModel, view)
   const speaker = nodes.find(node => node.indexId !== 0) ?? nodes[0]
   return {
     nodes,

@@ -13,7 +13,13 @@
 import { EventEnds } from '../native/event_scanner.ts'
 import type { Endpoint, ReaderEnd, ReaderKind } from '../observe/metrics/labels.ts'
 import type { Follow, Following, LogName } from '../responses/log_owner.ts'
-import type { LogEnd, LogHead, LogReader } from '../responses/log_reader.ts'
+import {
+  isEventStream,
+  type LogEnd,
+  type LogHead,
+  type LogReader,
+} from '../responses/log_reader.ts'
+import { AheadReader } from './ahead_reader.ts'
 import type { ExchangeRequest, Owner } from './request.ts'
 import type { ExchangeThread } from './thread.ts'
 
@@ -33,6 +39,9 @@ export interface ReaderFacts {
   readonly from: number
 }
 
+/** All of it. */
+export const FROM_START = { position: 0, skipped: 0 }
+
 /** The facts of a request that reads the answer to an identical one. */
 export function joinedBy(
   { id, clientId, tenant, endpoint }: ExchangeRequest,
@@ -51,16 +60,20 @@ export function joinedBy(
   }
 }
 
-/** Lets a writer follow a log from a position on, and keeps the books of it. */
+/**
+ * Lets a writer follow a log from a position on, but for the first `skipped` events that are still
+ * to come, and keeps the books of it.
+ */
 export function followLate(
   thread: ExchangeThread,
   log: LogName,
-  position: number,
+  { position, skipped }: { readonly position: number; readonly skipped: number },
   facts: ReaderFacts,
 ): Follow {
   return reader => {
     const late = new LateReader(thread, log, facts, reader)
-    const got = thread.logs.follow(log, facts.tenant.id, late, position)
+    const ahead = skipped > 0 ? new AheadReader(late, skipped) : late
+    const got = thread.logs.follow(log, facts.tenant.id, ahead, position)
     if (typeof got === 'string') return got
     thread.recorder.readerBegan(facts)
     return late.following(got)
@@ -97,9 +110,7 @@ class LateReader implements LogReader {
   }
 
   onHead(head: LogHead): void {
-    const type = head.headers['content-type']
-    if (typeof type === 'string' && type.startsWith('text/event-stream'))
-      this.#ends = new EventEnds()
+    if (isEventStream(head)) this.#ends = new EventEnds()
     this.#reader.onHead(head)
   }
 

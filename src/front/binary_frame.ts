@@ -12,7 +12,7 @@ const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, copyBuffer
 
 function fault(message: string): ClientFrame {
   const error = new OperatingError('invalid_request', message)
-  return { kind: 'fault', lane: null, error }
+  return { kind: 'noise', error }
 }
 
 function unpacked(bytes: Buffer): unknown {

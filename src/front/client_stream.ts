@@ -27,16 +27,18 @@ import type { HttpResponse } from 'uWebSockets.js'
 import { errorEvent } from '../api/error_event.ts'
 import { OperatingError } from '../errors.ts'
 import type { Asker } from '../exchange/asker.ts'
+import { terminalClasses } from '../exchange/ends.ts'
 import { NODE_HEADER } from '../exchange/kept_log.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
-import { EVENT_TERMINAL } from '../native/event_scanner.ts'
 import type { Follow, Following } from '../responses/log_owner.ts'
-import type { LogEnd, LogHead } from '../responses/log_reader.ts'
+import { isEventStream, type LogEnd, type LogHead } from '../responses/log_reader.ts'
 import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
 import type { EventNumbers } from './event_numbers.ts'
 import type { Flushable } from './flush_queue.ts'
 import { flushSoon, flushWhole } from './flush_queue.ts'
+import { hopHeaders } from './hop_headers.ts'
+import { wireForm } from './octets.ts'
 import type { Connection } from './reply.ts'
 import { errorAnswer, reply, statusLine, writeOrigin } from './reply.ts'
 
@@ -93,6 +95,7 @@ export class ClientStream implements Asker, Flushable {
   readonly #connection: Connection
   readonly #res: HttpResponse
   readonly #facts: StreamFacts
+  readonly #terminal: number
   #log: ResponseLog | null = null
   /** The log, where it may be another thread's; its bytes are valid during the call only. */
   #following: Following | null = null
@@ -121,6 +124,7 @@ export class ClientStream implements Asker, Flushable {
     this.#connection = connection
     this.#res = connection.res
     this.#facts = facts
+    this.#terminal = terminalClasses(facts.endpoint.completion)
     this.#writeNow = () => this.#writeCorked()
   }
 
@@ -159,9 +163,8 @@ export class ClientStream implements Asker, Flushable {
 
   onHead(head: LogHead): void {
     this.#head = head
-    const type = head.headers['content-type']
     const length = head.headers['content-length']
-    if (typeof type === 'string' && type.startsWith('text/event-stream')) this.#shape = 'sse'
+    if (isEventStream(head)) this.#shape = 'sse'
     else if (typeof length === 'string') this.#shape = 'sized'
     if (this.#shape === 'sized') this.#length = Number(length)
   }
@@ -196,7 +199,7 @@ export class ClientStream implements Asker, Flushable {
       this.#held = null
     }
     if (wholeEnd < chunk.length) this.#hold(chunk.subarray(wholeEnd))
-    if ((flags & EVENT_TERMINAL) !== 0) this.#isEnding = true
+    if ((flags & this.#terminal) !== 0) this.#isEnding = true
     return bytes.length === 0 ? !this.#isLagging : this.#write(bytes)
   }
 
@@ -280,7 +283,9 @@ export class ClientStream implements Asker, Flushable {
     if (!this.#isHeadSent) this.#writeHead()
     if (isWhole) {
       this.#connection.isGone = true
-      res.end(bytes ?? '')
+      // RFC 9110 section 8.6: a 204 has no length.
+      if (this.#head?.status === 204) res.endWithoutBody()
+      else res.end(bytes ?? '')
       return
     }
     if (bytes !== null && bytes.length > 0 && !res.write(bytes)) this.#isLagging = true
@@ -303,11 +308,14 @@ export class ClientStream implements Asker, Flushable {
       res.writeHeader('Cache-Control', 'no-cache')
       res.writeHeader('X-Accel-Buffering', 'no')
     }
+    const { connection } = head.headers
+    const hops = typeof connection === 'string' ? hopHeaders(connection) : null
     for (const name in head.headers) {
       if (OWN_HEADERS.has(name) || (isSse && SSE_HEADERS.has(name))) continue
+      if (hops?.has(name) === true) continue
       const value = head.headers[name]
-      if (typeof value === 'string') res.writeHeader(name, value)
-      else for (const item of value ?? []) res.writeHeader(name, item)
+      if (typeof value === 'string') res.writeHeader(name, wireForm(value))
+      else for (const item of value ?? []) res.writeHeader(name, wireForm(item))
     }
     writeRequestId(res, this.#facts)
     const times = this.#facts.times()
@@ -350,14 +358,20 @@ export class ClientStream implements Asker, Flushable {
 
   /**
    * The log failed. A stream gets an error event and no `[DONE]`; a body that has begun can only
-   * be broken off, since its head has promised more.
+   * be broken off, since its head has promised more; where nothing has come there is an error to
+   * answer with. Who was too slow is cut without a word, for which there would be no room.
    */
   #break(end: Exclude<LogEnd, { kind: 'complete' }>): void {
-    if (this.#shape === 'sse' && end.kind === 'failed') {
+    const error =
+      end.kind === 'failed'
+        ? new OperatingError('upstream_error', end.reason)
+        : new OperatingError('cancelled', 'the request was cancelled')
+    if (this.#head === null && end.kind !== 'cut') return this.refuse(error)
+    if (this.#shape === 'sse' && end.kind !== 'cut') {
       this.#held = null
       this.#isEnding = true
-      const error = new OperatingError('upstream_error', end.reason)
-      this.#write(Buffer.from(errorEvent(this.#facts.endpoint, error)))
+      const event = Buffer.from(errorEvent(this.#facts.endpoint, error))
+      this.#write(this.#facts.numbers?.own(event) ?? event)
       return
     }
     this.#connection.isGone = true
@@ -367,6 +381,7 @@ export class ClientStream implements Asker, Flushable {
 
 /** Anthropic's clients look for the id under a name of their own. */
 function writeRequestId(res: HttpResponse, { requestId, endpoint }: StreamFacts): void {
-  res.writeHeader('x-request-id', requestId)
-  if (endpoint.dialect === 'anthropic') res.writeHeader('request-id', requestId)
+  const written = wireForm(requestId)
+  res.writeHeader('x-request-id', written)
+  if (endpoint.dialect === 'anthropic') res.writeHeader('request-id', written)
 }

@@ -36,6 +36,12 @@ export class EventNumbers {
     return Buffer.concat(parts)
   }
 
+  /** An event of the gateway's own, in the place of one that did not become whole. */
+  own(event: Uint8Array): Buffer {
+    const number = this.#isInside ? this.#next - 1 : this.#next
+    return Buffer.concat([Buffer.from(`id: ${number}\n`), event])
+  }
+
   /** Adds one event or a piece of it; returns the bytes added. */
   #take(parts: Uint8Array[], piece: Uint8Array): number {
     let bytes = piece.length

@@ -15,13 +15,12 @@ import type { Tenant } from '../access/keys.ts'
 import { type KeptAct, keptPath, ROUTES } from '../api/endpoints.ts'
 import { listInputItems } from '../api/input_items.ts'
 import { RESPONSE_ID_HEADER } from '../api/plan.ts'
-import { positionAfter, refusedAs, streamFault, takeChat } from '../api/resume.ts'
+import { eventsUpTo, refusedAs, startAfter, streamFault, takeChat } from '../api/resume.ts'
 import { notFound, StoredResponse } from '../api/stored_response.ts'
 import { OperatingError } from '../errors.ts'
 import { followLate } from '../exchange/late_reader.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
-import type { LogName } from '../responses/log_owner.ts'
 import type { LogSnapshot } from '../responses/log_snapshot.ts'
 import { collectBody } from './body.ts'
 import type { ClientStream, StreamFacts } from './client_stream.ts'
@@ -35,6 +34,9 @@ const WHOLE_NUMBER = /^\d{1,9}$/
 /** A client's connection, and what its leaving must end. */
 export interface Visitor extends Connection {
   holder: { leave(): void } | null
+  /** The gateway's own name of the request. */
+  readonly id: string
+  readonly requestId: string
 }
 
 /** What the routes use of the data port. */
@@ -44,7 +46,6 @@ export interface KeptHost {
   refuse(visit: Visitor, head: RequestHead, error: OperatingError, isClosing: boolean): void
   refuseMethod(visit: Visitor, head: RequestHead, allowed: string): void
   stream(visit: Visitor, facts: Omit<StreamFacts, 'nodeId' | 'times'>, tenant: Tenant): ClientStream
-  newId(): string
 }
 
 /** One request to one of the routes. */
@@ -158,14 +159,16 @@ export class KeptRoutes {
   }
 
   #stream(call: Call, query: URLSearchParams): void {
-    const after = query.get('starting_after') ?? '-1'
+    const after = query.get('starting_after') ?? call.head.lastEventId ?? '-1'
     if (after !== '-1' && !WHOLE_NUMBER.test(after)) {
       return this.#refuseNumber(call, 'starting_after')
     }
     const { logs } = this.#host.thread
     const error = StoredResponse.with(logs, call.tenant.id, call.id, stored => {
-      const { name, log } = stored
-      return streamFault(stored) ?? this.#follow(call, name, log, Number(after) + 1, RESPONSES)
+      const { log } = stored
+      return (
+        streamFault(stored) ?? this.#follow(call, log, eventsUpTo(log, Number(after)), RESPONSES)
+      )
     })
     if (error instanceof OperatingError) {
       this.#host.refuse(call.visit, call.head, error, false)
@@ -182,7 +185,7 @@ export class KeptRoutes {
     if (log === null) {
       return this.#host.refuse(call.visit, call.head, notFound(call.id), false)
     }
-    const error = this.#follow(call, log.name, log, Number(last) + 1, CHAT)
+    const error = this.#follow(call, log, Number(last) + 1, CHAT)
     log.release()
     if (error !== null) this.#host.refuse(call.visit, call.head, error, false)
   }
@@ -196,21 +199,19 @@ export class KeptRoutes {
   /** Sends what comes after the first `events` events. */
   #follow(
     call: Call,
-    name: LogName,
     log: LogSnapshot,
     events: number,
     endpoint: EndpointFacts,
   ): OperatingError | null {
     const { visit, head, tenant, id } = call
-    const position = positionAfter(log, events)
-    if (position instanceof OperatingError) return position
+    const { requestId } = visit
+    const start = startAfter(log, events)
+    if (start instanceof OperatingError) return start
     const numbers = endpoint === CHAT ? new EventNumbers(events) : null
     const headers = [[RESPONSE_ID_HEADER, id]] as const
-    const ownId = this.#host.newId()
-    const requestId = head.requestId ?? ownId
     const stream = this.#host.stream(visit, { endpoint, headers, numbers, requestId }, tenant)
-    const follow = followLate(this.#host.thread, name, position, {
-      id: ownId,
+    const follow = followLate(this.#host.thread, log.name, start, {
+      id: visit.id,
       clientId: head.requestId,
       tenant,
       endpoint: endpoint.name,

@@ -20,10 +20,9 @@ import { notFound, RESPONSE_PREFIX } from '../api/stored_response.ts'
 import type { CreateFrame, ResumeFrame } from '../api/ws_frames.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
-import { followLate, joinedBy } from '../exchange/late_reader.ts'
+import { FROM_START, followLate, joinedBy } from '../exchange/late_reader.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
-import { DIRECTORY_ID_BYTES_MAX } from '../native/response_log.ts'
 import { WEBSOCKET_CLOSE } from '../observe/metrics/labels.ts'
 import { G, M } from '../observe/metrics/layout.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
@@ -52,6 +51,7 @@ export function openWebSockets(app: TemplatedApp, options: SocketTurnsOptions): 
     settings: options.settings,
     access: options.access,
     now: () => thread.now(),
+    newId: options.newId,
     turnOf: (path, connection, frame) => turns.turnOf(path, connection, frame),
     cancel: (connection, responseId) => turns.cancel(connection, responseId),
     refused: (path, error) => {
@@ -113,7 +113,8 @@ class SocketTurns {
   cancel(connection: Connection, responseId: string): OperatingError | null {
     const { logs, recorder } = this.#options.thread
     const tenant = connection.tenant.id
-    const isId = responseId.length <= DIRECTORY_ID_BYTES_MAX && responseId.includes('_')
+    // Digests of requests are found in the same place; an id has a prefix.
+    const isId = responseId.includes('_')
     const keys = isId ? [responseId, connection.memory?.keyOf(responseId) ?? responseId] : []
     for (const key of keys) {
       const name = logs.find(tenant, key)
@@ -168,7 +169,8 @@ class SocketTurns {
     }
     const kept = openKept(thread, plan, name => this.#share(plan, name, lane))
     if (kept === 'joined') return
-    if (plan.isNumbered && responseId !== null) {
+    if (kept instanceof OperatingError) return lane.refuse(kept)
+    if (kept !== null && plan.isNumbered && responseId !== null) {
       const { name } = lane.shape
       const named = name === null ? {} : { stream_id: name }
       lane.say(JSON.stringify({ type: 'warmpath:created', ...named, response_id: responseId }))
@@ -180,9 +182,10 @@ class SocketTurns {
     const { thread, newId } = this.#options
     const { tenant, facts } = connection
     const { responseId } = frame
-    const from = frame.startingAfter + 1
-    return resumeAfter(thread.logs, tenant.id, responseId, from, (name, position) => {
-      const follow = followLate(thread, name, position, {
+    const last = frame.startingAfter
+    const from = last + 1
+    return resumeAfter(thread.logs, tenant.id, responseId, last, (name, start) => {
+      const follow = followLate(thread, name, start, {
         id: newId(),
         clientId: facts.requestId,
         tenant,
@@ -198,7 +201,12 @@ class SocketTurns {
 
   /** Reads the answer to an identical request that is in flight on any thread, if there is one. */
   #share({ request }: Plan, name: LogName, lane: Lane): boolean {
-    const follow = followLate(this.#options.thread, name, 0, joinedBy(request, 'websocket'))
+    const follow = followLate(
+      this.#options.thread,
+      name,
+      FROM_START,
+      joinedBy(request, 'websocket'),
+    )
     // It may end, or be too long to be read from its start, in this very moment.
     return lane.join(follow, 0) === null
   }

@@ -253,6 +253,7 @@ export class Connection implements LaneHost, Flushable, Member {
   }
 
   #heard(frame: ClientFrame): void {
+    if (frame.kind === 'noise') return this.#fail(frame.error, null, null)
     if (frame.kind === 'fault') return this.#take(frame.lane, faultTurn(frame.error))
     if (frame.kind === 'cancel') {
       const error = this.#options.cancel(this, frame.responseId)
@@ -342,8 +343,7 @@ export class Connection implements LaneHost, Flushable, Member {
 }
 
 const NOT_TEXT: ClientFrame = {
-  kind: 'fault',
-  lane: null,
+  kind: 'noise',
   error: new OperatingError(
     'invalid_request',
     'send text frames; binary ones need the subprotocol warmpath.msgpack',

@@ -24,6 +24,7 @@ import type { ErrorCode } from '../errors.ts'
 import { OperatingError } from '../errors.ts'
 import type { WebSocketClose } from '../observe/metrics/labels.ts'
 import { Roster } from '../routing/roster.ts'
+import { wireForm } from './octets.ts'
 import { errorAnswer, reply } from './reply.ts'
 import type { RequestHead } from './request_head.ts'
 import { readHead } from './request_head.ts'
@@ -59,6 +60,8 @@ export interface WebSocketOptions {
   readonly settings: WebSocketSettings
   readonly access: () => Access
   readonly now: () => number
+  /** The id of a request, where the client gave none. */
+  readonly newId: () => string
   turnOf(path: string, connection: Connection, frame: CreateFrame | ResumeFrame): Turn
   cancel(connection: Connection, responseId: string): OperatingError | null
   /** Counts an answer that refuses an upgrade, or an error on a socket. */
@@ -172,7 +175,7 @@ export class WebSocketFront {
       extensions: req.getHeader('sec-websocket-extensions'),
       origin: req.getHeader('origin'),
     }
-    const client = { res, isGone: false }
+    const client = { res, isGone: false, requestId: head.requestId ?? this.#options.newId() }
     res.onAborted(() => {
       client.isGone = true
     })
@@ -181,13 +184,12 @@ export class WebSocketFront {
     const tenant = this.#admit(head, authorization, handshake.origin)
     if (tenant instanceof OperatingError) {
       this.#options.refused(head.path, tenant)
-      const { requestId } = head
-      return reply(client, errorAnswer(tenant, { isClosing: true, requestId }))
+      return reply(client, errorAnswer(tenant, { isClosing: true }))
     }
     const facts: HandshakeFacts = {
       authorization,
       apiKey: head.apiKey,
-      headers: ['content-type', 'application/json', ...head.forwarded],
+      headers: asJson(head.forwarded),
       target: head.path + head.query,
       requestId: head.requestId,
       collapse: head.collapse,
@@ -196,7 +198,7 @@ export class WebSocketFront {
     client.isGone = true
     res.writeStatus('101 Switching Protocols')
     res.writeHeader('x-warmpath-extensions', 'resume, cancel')
-    if (head.requestId !== undefined) res.writeHeader('x-request-id', head.requestId)
+    if (head.requestId !== undefined) res.writeHeader('x-request-id', wireForm(head.requestId))
     const connection = new Connection(options, facts, tenant)
     const { key, extensions } = handshake
     res.upgrade<SocketData>({ connection }, key, protocols.chosen, extensions, context)
@@ -244,6 +246,16 @@ export class WebSocketFront {
       if (now - connection.openedMs > lifetimeMs) connection.retire('aged', AGED)
     }
   }
+}
+
+/** The headers of a handshake as those of a request whose body is JSON. */
+function asJson(headers: readonly string[]): string[] {
+  const own = ['content-type', 'application/json']
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] ?? ''
+    if (name.toLowerCase() !== 'content-type') own.push(name, headers[at + 1] ?? '')
+  }
+  return own
 }
 
 const AGED = new OperatingError(

@@ -19,7 +19,7 @@ import { OperatingError } from '../errors.ts'
 import type { Asker } from '../exchange/asker.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { Follow } from '../responses/log_owner.ts'
-import type { LogEnd, LogHead } from '../responses/log_reader.ts'
+import { isEventStream, type LogEnd, type LogHead } from '../responses/log_reader.ts'
 import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
 import type { FrameShape, Progress, Sent } from './frame_sender.ts'
@@ -171,9 +171,7 @@ export class Lane implements Asker {
   }
 
   onHead(head: LogHead): void {
-    const type = head.headers['content-type']
-    const isStream = typeof type === 'string' && type.startsWith('text/event-stream')
-    this.#status = isStream ? 0 : head.status
+    this.#status = isEventStream(head) ? 0 : head.status
   }
 
   onBytes(chunk: Uint8Array, wholeEnd: number, _classes: number): boolean {
@@ -240,6 +238,8 @@ export class Lane implements Asker {
   #endWords(end: LogEnd): string | null {
     const { name } = this.shape
     if (end.kind === 'failed') {
+      // `response.failed` has said it, and is the last message.
+      if (end.isTold === true) return null
       return errorFrame(new OperatingError('upstream_error', end.reason), name)
     }
     if (end.kind === 'cut') {

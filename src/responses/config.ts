@@ -1,6 +1,6 @@
 /** The `responses:` section of the configuration: what response logs may hold, and how long. */
 import { z } from 'zod'
-import { duration, integer, size } from '../setting.ts'
+import { duration, flag, integer, size } from '../setting.ts'
 
 const MIB = 2 ** 20
 
@@ -33,8 +33,7 @@ export const responsesSchema = z
     grace_ms: duration(0)
       .default(30_000)
       .describe('Time that resumable work goes on without a reader before it is cancelled.'),
-    collapse: z
-      .boolean()
+    collapse: flag()
       .default(true)
       .describe('Identical deterministic requests in flight share one request to a node.'),
   })

@@ -44,12 +44,12 @@ export type Follow = (reader: LogReader) => Following | RefusedReader
 const encoder = new TextEncoder()
 const found = new Uint32Array(2)
 
-function encodeId(id: string): Uint8Array {
+/** null: no log can have such an id. */
+function encodeId(id: string): Uint8Array | null {
+  // A character has a byte at least: what a client sends is not encoded for being too long.
+  if (id.length === 0 || id.length > DIRECTORY_ID_BYTES_MAX) return null
   const bytes = encoder.encode(id)
-  if (bytes.length === 0 || bytes.length > DIRECTORY_ID_BYTES_MAX) {
-    throw new TypeError(`an id has 1 to ${DIRECTORY_ID_BYTES_MAX} bytes, got ${bytes.length}`)
-  }
-  return bytes
+  return bytes.length > DIRECTORY_ID_BYTES_MAX ? null : bytes
 }
 
 export class LogOwner {
@@ -100,12 +100,18 @@ export class LogOwner {
 
   /** Makes a log findable by an id; false when the id is in use. */
   publish(name: LogName, id: string): boolean {
-    return nativeLog.logPublish(name.slot, name.generation, encodeId(id))
+    const bytes = encodeId(id)
+    if (bytes === null) throw new TypeError(`an id has 1 to ${DIRECTORY_ID_BYTES_MAX} bytes`)
+    return nativeLog.logPublish(name.slot, name.generation, bytes)
   }
 
-  /** The log of an id, for its own tenant; anybody else's is as unknown as one that never was. */
+  /**
+   * The log of an id, for its own tenant; anybody else's is as unknown as one that never was. Ids
+   * are the clients' own words here: whatever was never given is unknown as well.
+   */
   find(tenant: number, id: string): LogName | null {
-    if (!nativeLog.logFind(tenant, encodeId(id), found)) return null
+    const bytes = encodeId(id)
+    if (bytes === null || !nativeLog.logFind(tenant, bytes, found)) return null
     return { slot: found[0] ?? 0, generation: found[1] ?? 0 }
   }
 

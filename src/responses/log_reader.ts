@@ -14,16 +14,23 @@ export interface LogHead {
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
+/** Whether what follows the head is a stream of server-sent events. */
+export function isEventStream({ headers }: Pick<LogHead, 'headers'>): boolean {
+  const type = headers['content-type']
+  return typeof type === 'string' && type.startsWith('text/event-stream')
+}
+
 /**
  * How a log ended for a reader.
  *
- * `complete`: the upstream said all it had to say. `failed`: it did not, and why. `cancelled`:
- * the exchange was stopped on purpose. `cut`: the log goes on but this reader does not, since it
- * was too far behind (`lag`) or the memory that it needed is out (`memory`).
+ * `complete`: the upstream said all it had to say. `failed`: it did not, and why; `isTold`: the
+ * last event says so. `cancelled`: the exchange was stopped on purpose. `cut`: the log goes on but
+ * this reader does not, since it was too far behind (`lag`) or the memory that it needed is out
+ * (`memory`).
  */
 export type LogEnd =
   | { readonly kind: 'complete' }
-  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'failed'; readonly reason: string; readonly isTold?: boolean }
   | { readonly kind: 'cancelled' }
   | { readonly kind: 'cut'; readonly reason: 'lag' | 'memory' }
 

@@ -78,13 +78,42 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     }
   }
 
-  test('the Node script', async () => {
+  function runScript(key: string) {
     const file = path.join(EXAMPLES, 'stream_and_resume.mjs')
     const child = spawn(process.execPath, [file, address(), 'Tell me a story'], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, WARMPATH_KEY: KEY },
+      env: { ...process.env, WARMPATH_KEY: key },
     })
     script = child
+    return child
+  }
+
+  /** The exit code of the Node script, and what it wrote beside the answer. */
+  async function failed(key: string): Promise<[number, string]> {
+    const child = runScript(key)
+    let notes = ''
+    child.stderr.on('data', part => {
+      notes += String(part)
+    })
+    const [code] = (await once(child, 'close')) as [number]
+    return [code, notes]
+  }
+
+  test('the Node script fails where the answer does', async () => {
+    await node.fault({ kind: 'die', events: 6, times: 1 })
+    const [code, notes] = await failed(KEY)
+    expect(code).toBe(1)
+    expect(notes).toContain('the node failed in the middle of its answer')
+  })
+
+  test.runIf(threads === 1)('the Node script gives up where nobody lets it in', async () => {
+    const [code, notes] = await failed('wrong-key-of-some-length-0123456789')
+    expect(code).toBe(1)
+    expect(notes).toContain('is the key right?')
+  })
+
+  test('the Node script', async () => {
+    const child = runScript(KEY)
     let text = ''
     let notes = ''
     child.stdout.on('data', part => {

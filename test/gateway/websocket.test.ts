@@ -101,7 +101,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
 
   test('the node gets the body of the POST, byte for byte', async () => {
     const client = await openSocket(`${stage.gateway.url}${CHAT}?trace=1`, [], {
-      headers: { 'x-mine': 'kept', 'x-request-id': 'mine' },
+      headers: { 'x-mine': 'kept', 'x-request-id': 'mine', 'Content-Type': 'text/plain' },
     })
     const before = stage.node.requests.length
     client.ws.send(
@@ -117,6 +117,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(seen?.url).toBe(`${CHAT}?trace=1`)
     const headers = seen?.rawHeaders.join('\n').toLowerCase() ?? ''
     expect(headers).toContain('x-mine\nkept')
+    expect(headers.match(/content-type\n.*/g)).toEqual(['content-type\napplication/json'])
     for (const name of ['sec-websocket', 'upgrade']) expect(headers).not.toContain(name)
     const line = await until(
       () => stage.gateway.exchanges().find(one => one['client_id'] === 'mine'),

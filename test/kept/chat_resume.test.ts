@@ -53,8 +53,9 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     await until(() => stage.gateway.exchanges().length === 1, 'its log line')
     expect(stage.gateway.exchanges()[0]?.reason).toBe('client_gone')
     // What came until then can be read, and it is no whole answer.
-    const rest = resume(id).then(reply => reply.text())
-    await expect(rest).rejects.toThrow()
+    const rest = await (await resume(id)).text()
+    expect(rest).not.toContain('[DONE]')
+    expect(rest).toMatch(/\n\nid: \d+\ndata: \{"error":\{.*"code":"cancelled"\}\}\n\n$/)
   })
 
   test('who comes back in time keeps it alive, and its leaving begins another grace', async () => {
@@ -69,6 +70,20 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const whole = await (await resume(id)).text()
     expect(whole.endsWith('data: [DONE]\n\n')).toBe(true)
     expect(stage.node.aborts).toEqual([])
+  })
+
+  test('the grace period begins with the last leaving', async () => {
+    const id = await leave('twice', { max_tokens: LONG })
+    const firstMs = performance.now()
+    await until(() => performance.now() - firstMs > GRACE_MS / 2, 'half of the first grace period')
+    const stop = new AbortController()
+    const again = await fetch(`${stage.gateway.url}${CHAT}/${id}`, { signal: stop.signal })
+    await again.body?.getReader().read()
+    expect(stage.node.aborts).toEqual([])
+    stop.abort()
+    const leftMs = performance.now()
+    await until(() => stage.node.aborts.length === 1, 'the abort at the node')
+    expect(performance.now() - leftMs).toBeGreaterThan(GRACE_MS * 0.8)
   })
 
   test('the SDK reads a resumable stream like every other', async () => {

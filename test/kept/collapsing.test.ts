@@ -161,5 +161,12 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     await Promise.all(KEYS.map(key => all(shared, { authorization: `Bearer ${key}` })))
     expect(posts()).toBe(2)
     expect(await metric(gateway, 'warmpath_collapsed_requests_total')).toBe(2 * CLIENTS - 2)
+    // A tenant is the same by whichever header it comes.
+    const mixed = body('mixed')
+    await Promise.all([
+      all(mixed, { authorization: `Bearer ${KEYS[0]}` }),
+      all(mixed, { 'x-api-key': KEYS[0] }),
+    ])
+    expect(posts()).toBe(3)
   })
 })

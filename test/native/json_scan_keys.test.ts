@@ -5,6 +5,7 @@ import {
   CHUNK_BYTES_MAX,
   canonicalKeys,
   MEMBERS_MAX,
+  numberCount,
   PROMPT_KINDS,
   type PromptKind,
   SPAN_WORDS,
@@ -172,5 +173,18 @@ describe('the canonical text of a prompt', () => {
     expect(() => canonicalKeys(body, spans, 0, 5, state, 64, out)).toThrow('kind')
     expect(() => canonicalKeys(body, spans, 0, 0, new BigUint64Array(2), 64, out)).toThrow('state')
     expect(() => canonicalKeys(body, spans, 0, 0, state, 0, out)).toThrow('chunkBytes')
+  })
+})
+
+describe('the numbers of several prompts', () => {
+  it.each([
+    ['[[1,22,333],[4]]', 4],
+    ['[ [ 10 , 20 ] , [ ] , [30]]', 3],
+    ['[[]]', 0],
+    ['[[4294967295]]', 1],
+  ])('%s', (json, count) => {
+    const body = Buffer.from(`{"prompt":${json}}`)
+    expect(numberCount(body, 10, body.length - 1)).toBe(count)
+    expect(() => numberCount(body, 9, body.length)).toThrow(TypeError)
   })
 })
