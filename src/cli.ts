@@ -12,6 +12,7 @@ import path from 'node:path'
 import { UsageError } from './config/arguments.ts'
 import { ConfigurationError } from './config/error.ts'
 import { nearestName } from './config/nearest.ts'
+import { ListenError } from './model-cache/listen_error.ts'
 
 const COMMANDS: Readonly<Record<string, string>> = {
   serve: 'run the gateway (the default); without nodes, in front of three simulated ones',
@@ -77,6 +78,10 @@ function failed(error: unknown): number {
   if (error instanceof UsageError) {
     process.stderr.write(`warmpath: ${error.message}\n`)
     return 2
+  }
+  if (error instanceof ListenError) {
+    process.stderr.write(`${error.message}\n`)
+    return 1
   }
   if (error instanceof ConfigurationError) {
     process.stderr.write(`${error.faults.join('\n')}\n`)

@@ -4,7 +4,7 @@
  * a programmer's error is an assertion and ends the process.
  *
  * Bodies have the shape of OpenAI, `{"error":{"message","type","param","code"}}`, and on
- * `/v1/messages*` the shape of Anthropic, `{"type":"error","error":{"type","message"}}`.
+ * `/v1/messages*` that of Anthropic, `{"type":"error","error":{"type","message"},"request_id"}`.
  * A node's own error body passes unchanged and never goes through this file.
  */
 
@@ -14,7 +14,7 @@ export const RETRY_AFTER_SECONDS = 2
 interface ErrorKind {
   readonly status: number
   readonly type: string
-  /** The failure may pass: the reply carries `Retry-After`. Others say `x-should-retry: false`. */
+  /** The failure passes by waiting. */
   readonly isPassing: boolean
 }
 
@@ -51,6 +51,22 @@ const KINDS = {
 
 export type ErrorCode = keyof typeof KINDS
 
+/** The types of Anthropic's API by status; every other one is an `api_error`. */
+const ANTHROPIC_TYPES: Readonly<Record<number, string>> = {
+  400: INVALID,
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  405: INVALID,
+  410: INVALID,
+  411: INVALID,
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  499: INVALID,
+  503: 'overloaded_error',
+  504: 'timeout_error',
+}
+
 /** Every code, in the order of the table. */
 // Decode boundary: Object.keys widens to string, the keys are exactly those of the table.
 export const ERROR_CODES = Object.keys(KINDS) as readonly ErrorCode[]
@@ -84,11 +100,21 @@ export class OperatingError extends Error {
     return { message, type: KINDS[this.code].type, param, code }
   }
 
-  /** JSON text of the error in the client's dialect. */
-  body(dialect: ErrorDialect = 'openai'): string {
+  /**
+   * Headers that tell a client's library whether to try again. A fault of a node says nothing: SDKs
+   * try twice after any 5xx, and the next node may do better.
+   */
+  get retryAdvice(): Readonly<Record<string, string>> {
+    if (this.isPassing) return { 'retry-after': String(RETRY_AFTER_SECONDS) }
+    return this.status < 500 ? { 'x-should-retry': 'false' } : {}
+  }
+
+  /** JSON text of the error in the client's dialect; Anthropic's names the request. */
+  body(dialect: ErrorDialect = 'openai', requestId?: string): string {
     const { detail } = this
     if (dialect !== 'anthropic') return JSON.stringify({ error: detail })
-    const { type, message } = detail
-    return JSON.stringify({ type: 'error', error: { type, message } })
+    const type = ANTHROPIC_TYPES[this.status] ?? 'api_error'
+    const error = { type, message: detail.message }
+    return JSON.stringify({ type: 'error', error, request_id: requestId })
   }
 }

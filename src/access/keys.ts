@@ -125,7 +125,7 @@ export class Access {
    * recognised. When both headers are sent, `Authorization` decides.
    */
   identify(authorization: string | undefined, xApiKey: string | undefined): Tenant | null {
-    if (this.isOpen && this.#keys.size === 0) return OPEN_TENANT
+    if (!this.hasKeys) return OPEN_TENANT
     const presented = authorization ? bearer(authorization) : (xApiKey ?? null)
     const found = presented ? this.#find(presented) : null
     return found ?? (this.isOpen ? OPEN_TENANT : null)
@@ -136,6 +136,11 @@ export class Access {
     const presented = authorization ? bearer(authorization) : (xApiKey ?? null)
     const found = presented ? this.#find(presented) : null
     return found?.isAdmin ? found : null
+  }
+
+  /** Whether any key is configured: from then on credentials are the gateway's own affair. */
+  get hasKeys(): boolean {
+    return this.#keys.size > 0
   }
 
   /** Whether any admin key is configured; without one the admin listener is open, on loopback. */

@@ -18,7 +18,7 @@ import { loadTable } from '../native/load_table.ts'
 import { overlay } from '../native/overlay.ts'
 import { expireLogs, setLogBudget, setLogShelf } from '../native/response_log.ts'
 import { systemClock } from '../nodes/clock.ts'
-import { nodeEntrySchema } from '../nodes/config.ts'
+import { entryFault, nodeEntrySchema } from '../nodes/config.ts'
 import { Fleet } from '../nodes/fleet.ts'
 import type { ModelView, NodeOutcome } from '../nodes/fleet_view.ts'
 import { KvEventFeed } from '../nodes/kv_events/feed.ts'
@@ -140,8 +140,10 @@ export class ControlPlane implements AdminActions {
     for (const { slot, counters } of await this.#feed.reports()) {
       this.#metrics.set(N.kvBatches + slot, counters.batches)
       this.#metrics.set(N.kvBlocks + slot, counters.storedBlocks + counters.removedBlocks)
-      const bad = counters.malformedEvents + counters.unknownEvents + counters.malformedBatches
-      this.#metrics.set(N.kvBadEvents + slot, bad)
+      const badEvents = counters.malformedEvents + counters.unknownEvents
+      const unread = counters.malformedBatches + counters.malformedMessages
+      this.#metrics.set(N.kvBadEvents + slot, badEvents + unread)
+      this.#metrics.set(N.kvLookahead + slot, counters.lookahead)
       this.#metrics.set(N.kvGaps + slot, counters.gaps)
       this.#metrics.set(N.kvReplays + slot, counters.replays)
       this.#metrics.set(N.kvRestarts + slot, counters.restarts)
@@ -173,9 +175,13 @@ export class ControlPlane implements AdminActions {
     const read = nodeEntrySchema.safeParse(entry)
     if (!read.success) {
       const issue = read.error.issues[0]
-      const param = issue?.path.join('.') ?? ''
-      throw new OperatingError('invalid_request', `${param}: ${issue?.message ?? 'wrong'}`, param)
+      const param = issue?.path.join('.') || null
+      const message = issue?.message ?? 'the entry is wrong'
+      const place = param === null ? '' : `${param}: `
+      throw new OperatingError('invalid_request', place + message, param)
     }
+    const fault = entryFault(read.data)
+    if (fault !== null) throw new OperatingError('invalid_request', fault, 'kv_replay')
     return { id: this.#fleet.add(read.data) }
   }
 
@@ -247,7 +253,7 @@ export class ControlPlane implements AdminActions {
         blockedMs: websocket.blocked_ms,
         origins,
       },
-      showsMetrics: isLoopback(listen.host) && this.#keys.isOpen,
+      isLoopback: isLoopback(listen.host),
     }
   }
 }

@@ -20,7 +20,7 @@ export interface PageFacts {
   readonly indexes: PrefixIndexes
 }
 
-const loads = new Int32Array(SLOTS_MAX * LOAD_WORDS)
+const loads = new Float64Array(SLOTS_MAX * LOAD_WORDS)
 const stats = new Float64Array(INDEX_STATS.length)
 const NODE_STATES = ['healthy', 'unhealthy', 'draining', 'sleeping', 'starting'] as const
 
@@ -100,6 +100,7 @@ function indexSamples(indexes: PrefixIndexes): Sample[] {
       sample('indexDistinctBlocks', stat('distinctBlocks'), ...labels),
       sample('indexBytes', stat('bytesLive'), ...labels),
       sample('indexUnknownRemovals', stat('unknownRemovals'), ...labels),
+      sample('indexDroppedBlocks', stat('droppedBlocks'), ...labels),
     ]
   })
 }

@@ -7,7 +7,7 @@
  *
  * Without any node it shows itself in front of three simulated ones.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import type { Configuration } from '../config/effective.ts'
 import type { ServeFlags } from '../config/flags.ts'
@@ -18,6 +18,7 @@ import { endProcess } from '../native/process.ts'
 import { ControlPlane } from './control_plane.ts'
 import type { PreparedThread } from './gateway_threads.ts'
 import { greeting } from './greeting.ts'
+import { ListenError } from './reserve_port.ts'
 import type { SimulatedFleet } from './simulated_fleet.ts'
 import { startSimulatedFleet } from './simulated_fleet.ts'
 
@@ -30,11 +31,13 @@ export async function serve(flags: ServeFlags, first: PreparedThread): Promise<n
   const configuration = simulated === null ? configured : withSimulated(configured, simulated)
   // Where the process ends with threads that serve; behind what else is done at its end.
   process.once('exit', endProcess)
+  process.on('uncaughtExceptionMonitor', tellLastWords)
   const failure = new FirstFailure()
   const plane = new ControlPlane(configuration, packageVersion(), error => failure.tell(error))
   greet(plane, first, configuration, simulated).catch((error: Error) => failure.tell(error))
+  // The simulated nodes stay for as long as none is listed.
   const withNodes = (next: Configuration): Configuration =>
-    simulated === null ? next : withSimulated(next, simulated)
+    simulated === null || next.nodes.length > 0 ? next : withSimulated(next, simulated)
   const watch = new ConfigurationWatch({
     current: configured,
     load: () => loadConfiguration(flags, process.env),
@@ -49,7 +52,13 @@ export async function serve(flags: ServeFlags, first: PreparedThread): Promise<n
   await plane.drain()
   await simulated?.stop()
   process.off('exit', endProcess)
+  process.off('uncaughtExceptionMonitor', tellLastWords)
   return 0
+}
+
+/** Node tells what ended the process only behind its `exit`, from which `endProcess` never comes. */
+function tellLastWords(error: Error): void {
+  writeSync(process.stderr.fd, `warmpath: ${error.stack ?? error.message}\n`)
 }
 
 /** The first failure of a thread decides the exit code. */
@@ -64,7 +73,8 @@ class FirstFailure {
   }
 
   tell(error: Error): void {
-    process.stderr.write(`warmpath: ${error.stack ?? error.message}\n`)
+    const text = error instanceof ListenError ? error.message : (error.stack ?? error.message)
+    process.stderr.write(`warmpath: ${text}\n`)
     this.#resolve(1)
   }
 }

@@ -110,6 +110,8 @@ export async function run(argv: string[]): Promise<number> {
   await new Promise<void>(resolve => {
     process.once('SIGTERM', () => resolve())
     process.once('SIGINT', () => resolve())
+    // The gateway that started these nodes has gone, maybe without a chance to say so.
+    process.once('disconnect', () => resolve())
   })
   await Promise.all(started.map(node => node.close()))
   return 0

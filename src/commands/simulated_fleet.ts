@@ -2,6 +2,7 @@
  * The simulated nodes that `warmpath serve` puts behind itself when no node is configured: a child
  * process, so that they neither share the gateway's event loops nor its memory figures.
  */
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { NodeEntry } from '../nodes/config.ts'
@@ -24,13 +25,15 @@ export async function startSimulatedFleet(cli: string): Promise<SimulatedFleet> 
   const args = [cli, 'sim', '--nodes', String(SIMULATED_NODES), '--model', SIMULATED_MODEL]
   // A group of its own: Ctrl-C in the terminal is for the gateway, which drains first.
   const child = spawn(process.execPath, args, {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    // The channel carries nothing: its end tells the nodes that nobody needs them any more.
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     detached: true,
   })
   const ended = new Promise<void>(resolve => child.once('exit', () => resolve()))
   const stopNow = (): void => void child.kill('SIGKILL')
   process.once('exit', stopNow)
   const nodes: NodeEntry[] = []
+  assert(child.stdout !== null)
   for await (const line of createInterface({ input: child.stdout })) {
     // Decode boundary: our own child's lines.
     const said = JSON.parse(line) as { url?: string }

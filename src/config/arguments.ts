@@ -14,6 +14,19 @@ export class UsageError extends Error {
   }
 }
 
+/** What a flag with a few possible values was given. */
+export function choiceOf<T extends string>(
+  flag: string,
+  given: string | undefined,
+  choices: readonly T[],
+  otherwise: T,
+): T {
+  if (given === undefined) return otherwise
+  const choice = choices.find(known => known === given)
+  if (choice !== undefined) return choice
+  throw new UsageError(`--${flag}: expected ${choices.join(', ')}, not "${given}"`)
+}
+
 export interface FlagSpec {
   /** What stands for the value in `--help`; null: the flag takes no value. */
   readonly value: string | null

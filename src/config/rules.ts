@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { PUBLIC_KEY_CHARS_MIN } from '../access/config.ts'
-import { nodeIdOf } from '../nodes/config.ts'
+import { entryFault, nodeIdOf } from '../nodes/config.ts'
 import { TOY_TOKENIZER } from '../prompt/tokenizer.ts'
 import { type Address, formatAddress, isLoopback } from '../setting.ts'
 import type { Configuration } from './effective.ts'
@@ -41,7 +41,10 @@ function bindFaults(configuration: Configuration): Fault[] {
 
 function overlaps(a: Address, b: Address): boolean {
   if (a.port !== b.port || a.port === 0) return false
-  return a.host === b.host || [a.host, b.host].some(host => WILDCARDS.includes(host))
+  // `localhost` is bound to one of its addresses; which one is not known before.
+  const hasName = [a, b].some(({ host }) => host.toLowerCase() === 'localhost')
+  const isSame = a.host === b.host || (hasName && isLoopback(a.host) && isLoopback(b.host))
+  return isSame || [a.host, b.host].some(host => WILDCARDS.includes(host))
 }
 
 function keyFaults(configuration: Configuration): Fault[] {
@@ -76,10 +79,8 @@ function nodeFaults(configuration: Configuration): Fault[] {
       faults.push({ path: ['nodes', index, 'url'], message })
     }
     seen.set(id, index)
-    if (node.kv_replay !== undefined && (node.kv_events ?? 'none') === 'none') {
-      const message = 'kv_replay is of no use without kv_events: set both or neither'
-      faults.push({ path: ['nodes', index, 'kv_replay'], message })
-    }
+    const message = entryFault(node)
+    if (message !== null) faults.push({ path: ['nodes', index, 'kv_replay'], message })
   }
   return faults
 }

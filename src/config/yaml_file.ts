@@ -52,6 +52,21 @@ function interpolate(
   })
 }
 
+/** `*name` is an alias in YAML: mostly it was meant as a wildcard. */
+function aliasFault(name: string): string {
+  return `*${name} refers to an anchor &${name} that is not there: quote a value that begins with *`
+}
+
+/** The document's data; aliases that stand for more than yaml unfolds are a fault of the file. */
+function plainData(document: Yaml.Document, file: string): unknown {
+  try {
+    return document.toJS()
+  } catch (error) {
+    if (error instanceof ReferenceError) throw new ConfigurationError([`${file}: ${error.message}`])
+    throw error
+  }
+}
+
 /** Reads YAML text; throws ConfigurationError for what is no YAML and for missing variables. */
 export function parseYaml(text: string, file: string, environment: Environment): YamlFile {
   if (text.length > CONFIG_BYTES_MAX) {
@@ -70,6 +85,10 @@ export function parseYaml(text: string, file: string, environment: Environment):
     throw new ConfigurationError(faults)
   }
   visit(document, {
+    Alias(_key, node) {
+      if (node.resolve(document) !== undefined) return
+      throw new ConfigurationError([`${placeOfNode(node)}: ${aliasFault(node.source)}`])
+    },
     Scalar(key, node) {
       if (key === 'key' || typeof node.value !== 'string') return
       node.value = interpolate(node.value, environment, message => {
@@ -83,7 +102,7 @@ export function parseYaml(text: string, file: string, environment: Environment):
   }
   return {
     file,
-    data: document.toJS(),
+    data: plainData(document, file),
     placeOf(path) {
       for (let length = path.length; length > 0; length -= 1) {
         const node = nodeAt(path.slice(0, length))

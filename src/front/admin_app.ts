@@ -20,6 +20,7 @@ import type { Answer, Connection } from './reply.ts'
 import { errorAnswer, jsonAnswer, reply } from './reply.ts'
 import type { RequestHead } from './request_head.ts'
 import { readHead } from './request_head.ts'
+import { answerUnread } from './unread.ts'
 import { uWS } from './uws.ts'
 
 /** Bytes of an admin request: one node's entry. */
@@ -33,6 +34,15 @@ export interface AdminActions {
   addNode(entry: unknown): unknown
   removeNode(id: string): void
   drainNode(id: string): void
+}
+
+class WrongMethod extends OperatingError {
+  readonly allowed: readonly string[]
+
+  constructor(what: string, allowed: readonly string[]) {
+    super('method_not_allowed', `${what}; use ${allowed.join(' or ')}`)
+    this.allowed = allowed
+  }
 }
 
 export class AdminApp {
@@ -67,13 +77,14 @@ export class AdminApp {
   }
 
   #handle(res: HttpResponse, req: HttpRequest): void {
-    const connection: Connection = { res, isGone: false }
+    const head = readHead(req)
+    const connection: Connection = { res, isGone: false, isLast: head.isLengthMissing }
     res.onAborted(() => {
       connection.isGone = true
     })
-    const head = readHead(req)
+    const isBodyless = head.method === 'HEAD'
     const refuse = (error: OperatingError): void =>
-      reply(connection, errorAnswer(error, { isClosing: true }))
+      answerUnread(connection, head, errorAnswer(error))
     if (head.fault !== null) return refuse(head.fault)
     if (head.contentLength > ADMIN_BODY_BYTES_MAX) {
       return refuse(new OperatingError('request_too_large', 'an admin request is small'))
@@ -84,7 +95,9 @@ export class AdminApp {
       return refuse(new OperatingError('invalid_api_key', 'missing or unknown admin key'))
     }
     collectBody(res, Math.max(0, head.contentLength), body => {
-      void this.#answer(head, body, admin).then(answer => reply(connection, answer))
+      void this.#answer(head, body, admin).then(answer =>
+        reply(connection, { ...answer, isBodyless }),
+      )
     })
   }
 
@@ -92,27 +105,39 @@ export class AdminApp {
     try {
       return await this.#route(head, body, admin)
     } catch (error) {
-      if (error instanceof OperatingError) return errorAnswer(error)
-      throw error
+      if (!(error instanceof OperatingError)) throw error
+      const answer = errorAnswer(error)
+      if (!(error instanceof WrongMethod)) return answer
+      const allowed = error.allowed.join(', ')
+      return { ...answer, headers: [...(answer.headers ?? []), ['Allow', allowed]] }
     }
   }
 
   async #route(head: RequestHead, body: Buffer, admin: Tenant | null): Promise<Answer> {
-    const { method, path } = head
-    if (path === '/metrics' && method === 'GET') {
-      const text = await this.#actions.metricsText()
-      return { status: 200, contentType: 'text/plain; version=0.0.4', body: text }
+    switch (head.path) {
+      case '/metrics':
+        allow(head, 'GET')
+        return {
+          status: 200,
+          contentType: 'text/plain; version=0.0.4',
+          body: await this.#actions.metricsText(),
+        }
+      case '/health':
+        allow(head, 'GET')
+        return { status: 200, contentType: 'text/plain', body: '' }
+      case '/admin/nodes':
+        return allow(head, 'GET', 'POST') === 'POST'
+          ? this.#addNode(body, admin)
+          : ok(200, this.#actions.listNodes())
+      default:
+        return this.#routeNode(head, admin)
     }
-    if (path === '/health' && method === 'GET') {
-      return { status: 200, contentType: 'text/plain', body: '' }
-    }
-    if (path === '/admin/nodes' && method === 'GET') return ok(200, this.#actions.listNodes())
-    if (path === '/admin/nodes' && method === 'POST') {
-      const node = this.#actions.addNode(decoded(body))
-      this.#logAction('node added', node, admin)
-      return ok(202, node)
-    }
-    return this.#routeNode(head, admin)
+  }
+
+  #addNode(body: Buffer, admin: Tenant | null): Answer {
+    const node = this.#actions.addNode(decoded(body))
+    this.#logAction('node added', node, admin)
+    return ok(202, node)
   }
 
   #routeNode(head: RequestHead, admin: Tenant | null): Answer {
@@ -120,14 +145,8 @@ export class AdminApp {
     if (encoded === undefined) {
       throw new OperatingError('unknown_url', `unknown URL: ${head.method} ${head.path}`)
     }
-    const id = decodeURIComponent(encoded)
-    const allowed = drain === undefined ? 'DELETE' : 'POST'
-    if (head.method !== allowed) {
-      throw new OperatingError(
-        'method_not_allowed',
-        `${head.method} is not allowed; use ${allowed}`,
-      )
-    }
+    allow(head, drain === undefined ? 'DELETE' : 'POST')
+    const id = named(encoded)
     if (drain === undefined) this.#actions.removeNode(id)
     else this.#actions.drainNode(id)
     this.#logAction(drain === undefined ? 'node removed' : 'node drained', { id }, admin)
@@ -136,6 +155,22 @@ export class AdminApp {
 
   #logAction(what: string, node: unknown, admin: Tenant | null): void {
     this.#log.info({ node, admin: admin?.name ?? null }, what)
+  }
+}
+
+/** The method, where it is one of those allowed; GET allows HEAD. */
+function allow({ method, path }: RequestHead, ...methods: readonly string[]): string {
+  const asked = method === 'HEAD' ? 'GET' : method
+  if (methods.includes(asked)) return asked
+  throw new WrongMethod(`${method} ${path} is not allowed`, methods)
+}
+
+/** The id in a path, which is percent-encoded. */
+function named(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch {
+    throw new OperatingError('invalid_request', `${encoded} is not percent-encoded as a URL is`)
   }
 }
 

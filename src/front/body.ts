@@ -9,6 +9,12 @@
 import type { HttpResponse } from 'uWebSockets.js'
 import { Buffer } from 'node:buffer'
 
+/**
+ * Bytes of a refused body that are read and dropped before the answer. A client that still writes
+ * when its socket is closed sees no answer but a broken pipe, and sends all of it again.
+ */
+export const DROPPED_BYTES_MAX = 64 * 1024 * 1024
+
 const EMPTY = Buffer.alloc(0)
 
 /**
@@ -28,5 +34,13 @@ export function collectBody(
       filled += chunk.byteLength
     }
     if (isLast) done(body)
+  })
+}
+
+/** Calls `done` when a body that nobody wants has gone by; at once when it is too long for that. */
+export function dropBody(res: HttpResponse, contentLength: number, done: () => void): void {
+  if (contentLength <= 0 || contentLength > DROPPED_BYTES_MAX) return done()
+  res.onData((_chunk, isLast) => {
+    if (isLast) done()
   })
 }

@@ -17,7 +17,7 @@ import { type Plan, type Planner, planRequest } from '../api/plan.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
 import { type KeptLog, NODE_HEADER } from '../exchange/kept_log.ts'
-import { followLate, joinedBy } from '../exchange/late_reader.ts'
+import { FROM_START, followLate, joinedBy } from '../exchange/late_reader.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { describeModel, listModels } from '../nodes/models.ts'
 import type { ThreadMetrics } from '../observe/metrics/thread_metrics.ts'
@@ -34,7 +34,9 @@ import type { RequestHead } from './request_head.ts'
 import { readHead } from './request_head.ts'
 import { requestIds } from './request_ids.ts'
 import { openWebSockets } from './socket_turns.ts'
+import { answerUnread } from './unread.ts'
 import { uWS } from './uws.ts'
+import { Visit } from './visit.ts'
 import type { WebSocketFront, WebSocketSettings } from './websocket_front.ts'
 import { WEBSOCKET_PATHS } from './websocket_front.ts'
 
@@ -55,25 +57,8 @@ export interface DataAppOptions {
   readonly websocket: WebSocketSettings
   readonly metrics: ThreadMetrics
   readonly version: string
-  /** Prometheus text of the whole process; null where the data port may not show it. */
+  /** Prometheus text of the whole process, shown while there are no keys; null: never. */
   readonly metricsText: (() => Promise<string>) | null
-}
-
-/** A client's exchange in progress, as `onAborted` sees it. */
-class Visit implements Visitor {
-  readonly res: HttpResponse
-  isGone = false
-  holder: { leave(): void } | null = null
-  readonly origin?: string | null
-
-  constructor(res: HttpResponse, origin: string | null) {
-    this.res = res
-    this.origin = origin
-    res.onAborted(() => {
-      this.isGone = true
-      this.holder?.leave()
-    })
-  }
 }
 
 export class DataApp {
@@ -95,7 +80,6 @@ export class DataApp {
       refuse: (visit, head, error, isClosing) => this.#refuse(visit, head, error, isClosing),
       refuseMethod: (visit, head, allowed) => this.#refuseMethod(visit, head, allowed),
       stream: (visit, facts, tenant) => this.#joined(visit, facts, tenant),
-      newId: this.#newId,
     })
     this.#app = uWS.App()
     this.#app.filter((_, change) => options.onConnection(Number(change)))
@@ -152,7 +136,7 @@ export class DataApp {
   #handle(res: HttpResponse, req: HttpRequest): void {
     const head = readHead(req)
     const origin = allowedOrigin(req, this.#options.websocket.origins)
-    const visit = new Visit(res, origin)
+    const visit = new Visit(res, origin, this.#newId(), head)
     if (head.fault !== null) return this.#refuse(visit, head, head.fault, true)
     if (this.#isDraining) {
       return this.#refuse(visit, head, new OperatingError('draining', 'shutting down'), true)
@@ -192,10 +176,9 @@ export class DataApp {
   ): void {
     if (visit.isGone) return
     const { thread } = this.#options
-    const id = this.#newId()
     const plan = planRequest(
       {
-        id,
+        id: visit.id,
         endpoint: route.endpoint,
         tenant,
         method: route.method,
@@ -209,18 +192,17 @@ export class DataApp {
       head,
       this.#planner(),
     )
-    if (plan instanceof OperatingError) {
-      return this.#refuse(visit, head, plan, false)
-    }
+    if (plan instanceof OperatingError) return this.#refuse(visit, head, plan, false)
     const kept = openKept(thread, plan, name => this.#share(visit, plan, name, tenant))
     if (kept === 'joined') return
+    if (kept instanceof OperatingError) return this.#refuse(visit, head, kept, false)
     if (plan.now !== null) return this.#runBehind(visit, head, plan, kept, plan.now)
     const asker = new ClientStream(visit, {
-      requestId: head.requestId ?? id,
+      requestId: visit.requestId,
       endpoint: route.endpoint,
       nodeId: () => (this.#seesNodes(tenant) ? exchange.nodeId : null),
       times: () => exchange.facts,
-      headers: plan.headers,
+      headers: kept === null ? [] : plan.headers,
       numbers: plan.isNumbered ? new EventNumbers(0) : null,
     })
     const exchange = new Exchange(thread, plan.request, asker, kept)
@@ -240,6 +222,7 @@ export class DataApp {
       retentionMs,
       resumeMs,
       collapses,
+      forwardsAuthorization: thread.forwardsAuthorization(),
     }
   }
 
@@ -254,10 +237,11 @@ export class DataApp {
 
   /** Reads the answer to an identical request that is in flight on any thread. */
   #share(visit: Visit, { request }: Plan, name: LogName, tenant: Tenant): boolean {
-    const { endpoint, clientId, id } = request
-    const facts = { endpoint, headers: COLLAPSED, numbers: null, requestId: clientId ?? id }
+    const { endpoint } = request
+    const { requestId } = visit
+    const facts = { endpoint, headers: COLLAPSED, numbers: null, requestId }
     const asker = this.#joined(visit, facts, tenant)
-    const follow = followLate(this.#options.thread, name, 0, joinedBy(request, 'http'))
+    const follow = followLate(this.#options.thread, name, FROM_START, joinedBy(request, 'http'))
     // It may end, or be too long to be read from its start, in this very moment.
     if (asker.join(follow) !== null) return false
     visit.holder = asker
@@ -330,17 +314,18 @@ export class DataApp {
 
   /** Names of nodes are for operators: while no key is configured, and for admin keys. */
   #seesNodes(tenant: Tenant): boolean {
-    return this.#options.access().isOpen || tenant.isAdmin
+    return !this.#options.access().hasKeys || tenant.isAdmin
   }
 
   #answerMetrics(visit: Visit, head: RequestHead): void {
     const { metricsText } = this.#options
-    if (metricsText === null) {
+    if (metricsText === null || this.#options.access().hasKeys) {
       const error = new OperatingError('unknown_url', 'metrics are on the admin port')
       return this.#refuse(visit, head, error, false)
     }
+    const isBodyless = head.method === 'HEAD'
     void metricsText().then(body =>
-      reply(visit, { status: 200, contentType: 'text/plain; version=0.0.4', body }),
+      reply(visit, { status: 200, contentType: 'text/plain; version=0.0.4', body, isBodyless }),
     )
   }
 
@@ -351,19 +336,19 @@ export class DataApp {
       : 'WebSockets are switched off here: use POST'
     const error = new OperatingError('upgrade_required', message)
     this.#count(head, error)
-    const answer = errorAnswer(error, { isClosing: false, requestId: head.requestId })
+    const answer = errorAnswer(error)
     reply(visit, { ...answer, headers: [...(answer.headers ?? []), ['Upgrade', 'websocket']] })
   }
 
-  #refuseMethod(visit: Visit, head: RequestHead, allowed: string): void {
+  #refuseMethod(visit: Visitor, head: RequestHead, allowed: string): void {
     const message = `${head.method} is not allowed here; use ${allowed}`
     const error = new OperatingError('method_not_allowed', message)
     this.#count(head, error)
-    const answer = errorAnswer(error, { dialect: dialectOf(head.path), isClosing: true })
-    reply(visit, {
+    const { requestId } = visit
+    const answer = errorAnswer(error, { dialect: dialectOf(head.path), isClosing: true, requestId })
+    answerUnread(visit, head, {
       ...answer,
       headers: [...(answer.headers ?? []), ['Allow', allowed]],
-      isBodyless: head.method === 'HEAD',
     })
   }
 
@@ -373,14 +358,12 @@ export class DataApp {
     recorder.erred(error.code)
   }
 
-  #refuse(visit: Visit, head: RequestHead, error: OperatingError, isClosing: boolean): void {
+  #refuse(visit: Visitor, head: RequestHead, error: OperatingError, isClosing: boolean): void {
     this.#count(head, error)
-    const answer = errorAnswer(error, {
-      dialect: dialectOf(head.path),
-      isClosing,
-      requestId: head.requestId,
-    })
-    reply(visit, { ...answer, isBodyless: head.method === 'HEAD' })
+    const { requestId } = visit
+    const answer = errorAnswer(error, { dialect: dialectOf(head.path), isClosing, requestId })
+    if (isClosing) answerUnread(visit, head, answer)
+    else reply(visit, { ...answer, isBodyless: head.method === 'HEAD' })
   }
 }
 

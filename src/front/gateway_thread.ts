@@ -63,8 +63,8 @@ export interface ThreadStart {
   readonly collapses: boolean
   readonly connectTimeoutMs: number
   readonly websocket: WebSocketSettings
-  /** The data port may show metrics: loopback, and no keys. */
-  readonly showsMetrics: boolean
+  /** Nobody on another machine reaches the data port. */
+  readonly isLoopback: boolean
 }
 
 /** Milliseconds between two looks at what still runs while draining. */
@@ -139,7 +139,7 @@ class GatewayThread {
       websocket: start.websocket,
       metrics: this.#metrics,
       version: start.version,
-      metricsText: start.showsMetrics ? () => this.#askMetrics() : null,
+      metricsText: start.isLoopback ? () => this.#askMetrics() : null,
     })
   }
 
@@ -180,7 +180,7 @@ class GatewayThread {
     return {
       now: () => performance.now(),
       view: () => this.#view,
-      forwardsAuthorization: () => this.#access.isOpen,
+      forwardsAuthorization: () => !this.#access.hasKeys,
       timeouts,
       logLimits,
       logs: this.#logs,

@@ -10,13 +10,18 @@
 
 import type { HttpResponse } from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
-import { type ErrorDialect, type OperatingError, RETRY_AFTER_SECONDS } from '../errors.ts'
+import type { ErrorDialect, OperatingError } from '../errors.ts'
 import { originHeaders } from './cors.ts'
+import { wireForm } from './octets.ts'
 
 /** A client's connection while its exchange runs; `isGone` guards every use of `res`. */
 export interface Connection {
   readonly res: HttpResponse
   isGone: boolean
+  /** What the client, or else the gateway, calls this request; left out on the admin port. */
+  readonly requestId?: string
+  /** The connection is closed with the answer, whatever that is. */
+  readonly isLast?: boolean
   /** The page that asks, where pages of other origins may. */
   readonly origin?: string | null
 }
@@ -43,17 +48,29 @@ export function reply(connection: Connection, answer: Answer): void {
   setImmediate(() => {
     if (connection.isGone) return
     connection.isGone = true
-    const { res } = connection
+    const { res, requestId } = connection
+    const isClosing = answer.isClosing === true || connection.isLast === true
     res.cork(() => {
       res.writeStatus(statusLine(answer.status))
       res.writeHeader('Content-Type', answer.contentType)
+      if (requestId !== undefined) res.writeHeader('x-request-id', wireForm(requestId))
       for (const [name, value] of answer.headers ?? []) res.writeHeader(name, value)
       writeOrigin(connection)
-      if (answer.isClosing) res.writeHeader('Connection', 'close')
-      if (answer.isBodyless) res.endWithoutBody(Buffer.byteLength(answer.body), answer.isClosing)
-      else res.end(answer.body, answer.isClosing)
+      // uWS says `Connection: close` itself where it is to close.
+      if (answer.isBodyless) endWithLength(res, Buffer.byteLength(answer.body), isClosing)
+      else res.end(answer.body, isClosing)
     })
   })
+}
+
+/**
+ * Ends a head that names the length of a body which does not follow. Told the length, uWS waits for
+ * that many bytes before it takes another request on the connection.
+ */
+function endWithLength(res: HttpResponse, length: number, isClosing: boolean): void {
+  if (isClosing) return void res.endWithoutBody(length, true)
+  res.writeHeader('Content-Length', String(length))
+  res.endWithoutBody()
 }
 
 /** Tells a browser that its page may read the answer; part of the head. */
@@ -66,22 +83,19 @@ export function jsonAnswer(status: number, body: string): Answer {
   return { status, contentType: JSON_TYPE, body }
 }
 
-/** The answer for an operating error; passing failures ask the client to come back. */
+/** The answer for an operating error, with what it says of trying again. */
 export function errorAnswer(
   error: OperatingError,
   options: { dialect?: ErrorDialect; isClosing?: boolean; requestId?: string | undefined } = {},
 ): Answer {
-  const headers: [string, string][] = error.isPassing
-    ? [['Retry-After', String(RETRY_AFTER_SECONDS)]]
-    : [['x-should-retry', 'false']]
   const { requestId, dialect } = options
-  if (requestId !== undefined) headers.push(['x-request-id', requestId])
+  const headers = Object.entries(error.retryAdvice)
   if (requestId !== undefined && dialect === 'anthropic') headers.push(['request-id', requestId])
   return {
     status: error.status,
     contentType: JSON_TYPE,
-    body: error.body(options.dialect),
+    body: error.body(dialect, requestId),
     headers,
-    isClosing: options.isClosing ?? false,
+    isClosing: options.isClosing ?? error.code === 'draining',
   }
 }

@@ -8,11 +8,13 @@
  * this response goes to the same node. The events are the gateway's own, made into a log of their
  * own, so that the response is stored, remembered and continued like every other one.
  */
+import { scanObject } from '../api/json_object.ts'
 import { OperatingError } from '../errors.ts'
 import type { Asker } from '../exchange/asker.ts'
 import type { Keeping } from '../exchange/keeping.ts'
 import type { ExchangeThread } from '../exchange/thread.ts'
 import { nativeLog } from '../native/response_log.ts'
+import { isRecord } from '../record.ts'
 import type { LogEnd, LogHead } from '../responses/log_reader.ts'
 import { ResponseLog } from '../responses/response_log.ts'
 import type { Lane } from './websocket_lane.ts'
@@ -61,13 +63,10 @@ export class WarmUp implements Asker {
 
 /** The events of a response that has no output; null where the node's reply is none. */
 function emptyResponse(reply: Buffer, id: string): string | null {
-  let decoded: unknown
-  try {
-    decoded = JSON.parse(reply.toString('utf8'))
-  } catch {
-    return null
-  }
-  if (typeof decoded !== 'object' || decoded === null) return null
+  // Scanned first: what is nested too deeply could be decoded, but not written again.
+  if (scanObject(reply) === null) return null
+  const decoded: unknown = JSON.parse(reply.toString('utf8'))
+  if (!isRecord(decoded)) return null
   const begun = { ...decoded, id, output: [], incomplete_details: null }
   const events = [
     ['response.created', { ...begun, status: 'in_progress', usage: null }],

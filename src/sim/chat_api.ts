@@ -25,15 +25,17 @@ export async function chatPrompt(
     )
   }
   const reader = new BodyReader(body)
-  const tools = body['tool_choice'] === 'none' ? null : reader.list('tools')
-  return await core.tokenizer.encodeChat({
+  // Rendered whatever the choice is: vLLM leaves them out for "none" only when it is told to.
+  const tools = reader.list('tools')
+  const chat = {
     messages,
     tools: tools === null || tools.length === 0 ? null : tools,
     documents: reader.list('documents'),
     addGenerationPrompt: body['add_generation_prompt'] !== false,
     continueFinalMessage: body['continue_final_message'] === true,
     templateArguments: reader.object('chat_template_kwargs') ?? {},
-  })
+  }
+  return await core.tokenizer.encodeChat(chat, body['add_special_tokens'] === true)
 }
 
 /** Reads and checks a chat body; throws an ApiError. */

@@ -62,7 +62,10 @@ async function readCompletion(core: NodeCore, body: JsonObject): Promise<Complet
   const shared = readSampling(reader, ['max_tokens'])
   reader.done()
   const { tokensMax } = shared
-  const sampling = { ...shared, logprobs, tokensMax: tokensMax ?? TOKENS_DEFAULT }
+  // An echo shows the probabilities of the prompt, too, so that the engine computes it whole.
+  const promptTop = shared.promptLogprobs ?? (isEchoed ? logprobs : null)
+  const limit = tokensMax ?? TOKENS_DEFAULT
+  const sampling = { ...shared, logprobs, promptLogprobs: promptTop, tokensMax: limit }
   const model = core.modelOf(body)
   checkSampling(reader, sampling, core.modelTokensMax)
   const { prompts, texts } = await readPrompts(core, body)
@@ -201,7 +204,7 @@ class CompletionPlain extends CompletionReply {
     const text = JSON.stringify(this.echo(index) + this.textOf(index, tokens))
     const ids = sampling.returnsTokenIds ? `[${tokens.join(',')}]` : 'null'
     const promptIds = sampling.returnsTokenIds ? `[${prompt.join(',')}]` : 'null'
-    const top = sampling.promptLogprobs ?? (this.isEchoed ? sampling.logprobs : null)
+    const top = sampling.promptLogprobs
     const prompts = top === null ? 'null' : promptLogprobs(core.tokenizer, prompt, top)
     return (
       `{"index":${index},"text":${text},"logprobs":${this.logprobsJson(index)},` +

@@ -52,6 +52,18 @@ function inputMessages(core: NodeCore, body: JsonObject): unknown[] {
   return found
 }
 
+/**
+ * What of the body changes the rendering, in the chat API's form: tools are flat here. Unlike
+ * there, the engine adds the tokens that open a text (BOS) to what the template made.
+ */
+function templateBody({ tools }: JsonObject): JsonObject {
+  const list: unknown[] = Array.isArray(tools) ? tools : []
+  return {
+    tools: list.map(tool => ({ type: 'function', function: tool })),
+    add_special_tokens: true,
+  }
+}
+
 function notFound(id: string): ApiError {
   const message = `Response with id '${id}' not found.`
   return new ApiError(404, 'invalid_request_error', message, 'response_id')
@@ -76,7 +88,7 @@ export async function responses(core: NodeCore, call: HttpCall): Promise<void> {
   if (body['background'] === true && !core.config.responseStore) throw noStore()
   checkSampling(reader, sampling, core.modelTokensMax)
   const messages = inputMessages(core, body)
-  const prompt = await chatPrompt(core, messages, {})
+  const prompt = await chatPrompt(core, messages, templateBody(body))
   core.checkPromptLength(prompt.length)
   const answer = planAnswer(core.answerContext(prompt.length), prompt, sampling, 0)
   const asked: ResponseAsked = {

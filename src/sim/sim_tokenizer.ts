@@ -53,8 +53,8 @@ export class SimTokenizer {
     return await this.tokenizer.encode(text, addSpecialTokens)
   }
 
-  async encodeChat(chat: ChatInput): Promise<Uint32Array> {
-    return await this.tokenizer.encode(this.tokenizer.renderChat(chat), false)
+  async encodeChat(chat: ChatInput, addSpecialTokens = false): Promise<Uint32Array> {
+    return await this.tokenizer.encode(this.tokenizer.renderChat(chat), addSpecialTokens)
   }
 
   async encodePlainChat(

@@ -254,6 +254,23 @@ describe('a public address', () => {
   })
 })
 
+test('localhost is an address of loopback', () => {
+  const faults = faultsOf(() => load('listen: localhost:9000\nadmin: 127.0.0.1:9000\n'))
+  expect(faults[0]).toContain('give one another port')
+  const elsewhere = `admin: 10.0.0.1:9000\nadmin_keys: [${ADMIN_KEY}]\n`
+  expect(load(`listen: localhost:9000\n${elsewhere}`).admin.port).toBe(9000)
+})
+
+test.each([
+  ['nodes: *all\n', 'warmpath.yaml:1:8: *all refers to an anchor &all that is not there'],
+  [
+    `a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [${'*a,'.repeat(20)}]\nc: [${'*b,'.repeat(20)}]\n`,
+    'warmpath.yaml: Excessive alias count',
+  ],
+])('an alias that cannot be followed is a fault of the file', (text, fault) => {
+  expect(faultsOf(() => load(text))[0]).toContain(fault)
+})
+
 test('data and admin on one address and port are refused', () => {
   for (const admin of ['127.0.0.1:8100', '8100', '0.0.0.0:8100']) {
     const faults = faultsOf(() => loadConfiguration({ admin, 'admin-key': [ADMIN_KEY] }, {}))

@@ -142,7 +142,18 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('the error of an Anthropic path has the shape of Anthropic', async () => {
     const reply = await ask(gateway, { path: '/v1/messages', body: '{' }, KEYS[0])
     expect(reply.status).toBe(400)
-    expect(await reply.json()).toMatchObject({ type: 'error', error: { type: expect.any(String) } })
+    const id = reply.headers.get('request-id')
+    expect(id).toMatch(/./)
+    const error = { type: 'invalid_request_error' }
+    expect(await reply.json()).toMatchObject({ type: 'error', error, request_id: id })
+  })
+
+  test.each([
+    ['an unknown model', '{"model":"none","messages":[]}', KEYS[0], 'not_found_error'],
+    ['no key', '{}', undefined, 'authentication_error'],
+  ] as const)("%s: the type of the error is Anthropic's own", async (_, body, key, type) => {
+    const reply = await ask(gateway, { path: '/v1/messages', body }, key)
+    expect(await reply.json()).toMatchObject({ type: 'error', error: { type } })
   })
 
   test('a body of 31 MB passes, one of 33 MB is refused with 413', async () => {
@@ -150,11 +161,22 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     // The simulated node finds such a prompt too long: its own answer came through.
     expect([200, 400]).toContain(passed.status)
     await passed.text()
-    const refused = await ask(gateway, { body: big(34) }, KEYS[0]).catch(() => null)
-    // A client that is still sending may see the closed connection before the answer.
-    if (refused !== null) expect(refused.status).toBe(413)
+    const refused = await ask(gateway, { body: big(34) }, KEYS[0])
+    expect(refused.status).toBe(413)
+    expect(await refused.json()).toMatchObject({ error: { code: 'request_too_large' } })
     // The simulated node shares this process and was deaf while it read 31 MB.
     await until(async () => (await ask(gateway, {}, KEYS[0])).status === 200, 'the node to be back')
+  })
+
+  test.each([
+    ['without a key', CHAT, undefined, 401],
+    ['at an unknown URL', '/v1/nothing', KEYS[0], 404],
+    ['at a path that takes GET', '/v1/models', KEYS[0], 405],
+  ])('a client that sends 8 MB %s reads its answer', async (_, path, key, status) => {
+    const reply = await ask(gateway, { path, body: big(8) }, key)
+    expect(reply.status).toBe(status)
+    expect(reply.headers.get('x-request-id')).toMatch(/./)
+    await reply.text()
   })
 
   test('a key is needed, not taken from the URL, and names are hidden from tenants', async () => {
@@ -181,6 +203,25 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(await cached(KEYS[0])).toBe(0)
     expect(await cached(KEYS[0])).toBeGreaterThan(0)
     expect(await cached(KEYS[1])).toBe(0)
+  })
+
+  test('sessions of tenants have different names at the node, in body and header', async () => {
+    const body = GOOD.replace('{', '{"session_id":"s",')
+    const seen: string[] = []
+    for (const key of KEYS) {
+      const headers = {
+        authorization: `Bearer ${key}`,
+        'content-type': 'application/json',
+        'x-session-id': 's',
+      }
+      await (await fetch(`${gateway.url}${CHAT}`, { method: 'POST', body, headers })).text()
+      const last = node.requests.findLast(({ method }) => method === 'POST')
+      const named = (JSON.parse(last?.body.toString() ?? '{}') as { session_id: string }).session_id
+      const at = last?.rawHeaders.findIndex(name => name.toLowerCase() === 'x-session-id') ?? -1
+      expect(last?.rawHeaders[at + 1]).toBe(named)
+      seen.push(named)
+    }
+    expect(new Set(seen).size).toBe(KEYS.length)
   })
 
   test('requests over the limit of a node wait and are answered, in order of arrival', async () => {

@@ -150,6 +150,21 @@ describe('a simulated node', () => {
     expect((await fetch(`${node.url}/health`)).status).toBe(200)
   })
 
+  it('computes a prompt whole to tell its probabilities', async () => {
+    const node = await start({ blockSize: 4 })
+    const cached = async (more: object): Promise<unknown> => {
+      const prompt = 'hello there my good old friend'
+      const reply = await post(node, '/v1/completions', { prompt, max_tokens: 2, ...more })
+      const { usage } = JSON.parse(await reply.text())
+      return usage.prompt_tokens_details?.cached_tokens ?? 0
+    }
+    await cached({})
+    expect(await cached({ echo: true })).toBeGreaterThan(0)
+    expect(await cached({ logprobs: 1 })).toBeGreaterThan(0)
+    expect(await cached({ echo: true, logprobs: 1 })).toBe(0)
+    expect(await cached({ prompt_logprobs: 0 })).toBe(0)
+  })
+
   it('keeps no responses unless told to, and refuses the background mode', async () => {
     const node = await start()
     const input = 'hello'

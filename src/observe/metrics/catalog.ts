@@ -201,7 +201,14 @@ export const NODE_COUNTERS = {
   }),
   kvBatches: nodeCounter('kv_batches', 'KV-event batches applied.'),
   kvBlocks: nodeCounter('kv_blocks', 'Blocks stored and removed by KV events.'),
-  kvBadEvents: nodeCounter('kv_bad_events', 'KV events dropped because they could not be read.'),
+  kvBadEvents: nodeCounter(
+    'kv_bad_events',
+    'KV events, batches and messages dropped because they could not be read.',
+  ),
+  kvLookahead: nodeCounter(
+    'kv_lookahead_events',
+    'Stores whose hashes also cover the next tokens: a match may be a block too long.',
+  ),
   kvGaps: nodeCounter('kv_gaps', 'Gaps seen in the sequence of KV-event batches.'),
   kvReplays: nodeCounter('kv_replays', 'Replays asked from the engine.'),
   kvRestarts: nodeCounter('kv_restarts', 'Restarts of the engine seen in the event sequence.'),
@@ -321,6 +328,12 @@ export const GIVEN = {
   indexUnknownRemovals: givenCounter(
     'index_unknown_removals',
     'Removals of a block that the index did not hold.',
+    'model',
+    'block_size',
+  ),
+  indexDroppedBlocks: givenCounter(
+    'index_dropped_blocks',
+    'Blocks that were stored at a node and not indexed, for want of memory.',
     'model',
     'block_size',
   ),

@@ -76,14 +76,7 @@ export type FinishReason = (typeof FINISH_REASONS)[number]
 export const FINISH = indexOf(FINISH_REASONS)
 
 /** Why a request was sent to another node before its first byte. */
-export const RETRY_REASONS = [
-  'refused',
-  'reset',
-  'timeout',
-  'status',
-  'queue_full',
-  'empty_stream',
-] as const
+export const RETRY_REASONS = ['refused', 'reset', 'timeout', 'status', 'queue_full'] as const
 export const RETRY = indexOf(RETRY_REASONS)
 
 /** Why the chosen node was chosen. */
