@@ -2,8 +2,9 @@
  * The body of /v1/messages as messages of a chat, as a vLLM node makes them: system texts are
  * joined, results of tools become messages of their own in front of the text beside them.
  */
+
+import { isRecord } from '../record.ts'
 import { UnknownPrompt } from './node_messages.ts'
-import { isRecord } from './tokenizer.ts'
 
 type Json = Readonly<Record<string, unknown>>
 type Message = Record<string, unknown>

@@ -34,8 +34,8 @@ import {
   VALUE_TRUE,
   VALUE_TYPES,
 } from '../native/json_scan.ts'
+import { isRecord } from '../record.ts'
 import { Slab } from './slab.ts'
-import { isRecord } from './tokenizer.ts'
 
 /** Place of each field's id; the fields that have a getter below. */
 const ID = {

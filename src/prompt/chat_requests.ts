@@ -16,11 +16,12 @@ import {
   VALUE_FALSE,
   VALUE_TRUE,
 } from '../native/json_scan.ts'
+import { isRecord } from '../record.ts'
 import { messagesOfBlocks, toolsOfBlocks } from './anthropic_blocks.ts'
 import type { RequestBody } from './body.ts'
 import { isPlainJson, UnknownPrompt } from './node_messages.ts'
 import { messagesOfItems, toolsOfItems } from './response_items.ts'
-import { type ChatInput, isRecord } from './tokenizer.ts'
+import { type ChatInput } from './tokenizer.ts'
 
 const ID = {
   messages: keyId('messages'),

@@ -9,10 +9,11 @@
  * models where that matters. A template that reads the clock gives tokens that are true today.
  */
 import { Template } from '@huggingface/jinja'
+import { isRecord } from '../record.ts'
 import { type ContentFormat, contentFormat } from './content_format.ts'
 import { withoutDeveloper } from './developer_role.ts'
 import { CUT_MARK, nodeMessages, nodeTools, UnknownPrompt } from './node_messages.ts'
-import { type ChatInput, isRecord } from './tokenizer.ts'
+import { type ChatInput } from './tokenizer.ts'
 
 /** With a space, so that a template that trims the content shows itself. */
 const CONTINUE_MARK = '\ue0ca\ue0cb\ue0cc '

@@ -9,7 +9,7 @@
  * A wrong guess gives wrong tokens; the truth check (truth.ts) would then say so.
  */
 import type { Template } from '@huggingface/jinja'
-import { isRecord } from './tokenizer.ts'
+import { isRecord } from '../record.ts'
 
 export type ContentFormat = 'string' | 'parts'
 

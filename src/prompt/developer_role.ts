@@ -4,7 +4,7 @@
  *
  *   system a, user b, developer c, user d   ►   system "a\n\nc", user b, user d
  */
-import { isRecord } from './tokenizer.ts'
+import { isRecord } from '../record.ts'
 
 type Message = Readonly<Record<string, unknown>>
 

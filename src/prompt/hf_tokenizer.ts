@@ -12,9 +12,10 @@
  * piece, where some tokenizers add a space. Costs: 26 to 47 MB and 0.1 to 1 s a model to load.
  */
 import { readFileSync } from 'node:fs'
+import { isRecord } from '../record.ts'
 import { ChatTemplate } from './chat_template.ts'
 import { UnknownPrompt } from './node_messages.ts'
-import { type ChatInput, isRecord, type Tokenizer } from './tokenizer.ts'
+import { type ChatInput, type Tokenizer } from './tokenizer.ts'
 import { readTokenizerFiles, TokenizerError } from './tokenizer_files.ts'
 
 /** The part of the `tokenizers` package that is used; it is optional and loaded on demand. */

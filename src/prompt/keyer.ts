@@ -16,6 +16,7 @@
 import {
   CHUNK_BYTES_MAX,
   canonicalKeys,
+  numberCount,
   PROMPT_KINDS,
   type PromptKind,
   SPAN_VALUE_END,
@@ -35,6 +36,7 @@ import {
   matchChain,
   type PromptKeys,
   type PromptTarget,
+  TEXT_TOKEN_BYTES,
 } from './keys.ts'
 import type { ChainKeys, ChainRoot } from './roots.ts'
 import { ChainRoots } from './roots.ts'
@@ -69,8 +71,6 @@ export interface KeyerOptions {
 
 /** Bytes of text that one key covers: about four tokens of 4 bytes less than a usual block. */
 export const TEXT_CHUNK_BYTES = 64
-/** Bytes of text a token has on average; English prose has 4.2, code and other scripts less. */
-export const TEXT_TOKEN_BYTES = 4
 /** Keys made of one text: 8 MiB of it; what lies beyond is not matched. */
 export const TEXT_KEYS_MAX = 131_072
 /** Token ids taken from a body: as long as the longest contexts in use; the rest is not matched. */
@@ -95,13 +95,19 @@ interface Waiter {
   settle(outcome: TokenOutcome): void
 }
 
+/** A task of the pool and those who wait for it. */
+interface Pending {
+  readonly waiters: Waiter[]
+  giveUp: () => void
+}
+
 function nothing(): void {}
 
 export class PromptKeyer {
   readonly #options: KeyerOptions
   readonly #roots: ChainRoots
   readonly #memo: KeyMemo
-  readonly #pending: Map<number, Waiter[]>
+  readonly #pending: Map<number, Pending>
   readonly #state: BigUint64Array
   readonly #halves: Uint32Array
   readonly #textKeys: Slab<BigUint64Array>
@@ -197,8 +203,11 @@ export class PromptKeyer {
     const keys = new BigUint64Array(Math.floor(usable / blockSize))
     const root = BigUint64Array.of(this.#roots.of(target, blockSize))
     this.#options.chainKeys(root, this.#tokens, usable, blockSize, keys)
-    const isVerifiable = usable === count && isFlat(body.bytes, start)
-    return { exact: true, isVerifiable, promptTokens: count, blockSize, keys }
+    const isAlone = isFlat(body.bytes, start)
+    // Of several prompts the first is matched; the node computes all of them.
+    const promptTokens = isAlone ? count : numberCount(body.bytes, start, end)
+    const isVerifiable = usable === count && isAlone
+    return { exact: true, isVerifiable, promptTokens, blockSize, keys }
   }
 
   #byTokens(question: Question, tokenizer: string, pool: TokenPool): () => void {
@@ -214,7 +223,8 @@ export class PromptKeyer {
       this.#answer('memo', known, question)
       return nothing
     }
-    const waiters = this.#waitersOf(digestKey(high, low), waiting => {
+    const key = digestKey(high, low)
+    const pending = this.#pendingOf(key, own => {
       const task = {
         bytes: new Uint8Array(body.bytes),
         kind,
@@ -224,15 +234,15 @@ export class PromptKeyer {
       }
       return pool.submit(task, outcome => {
         if (typeof outcome !== 'string' && outcome.isLasting) this.#memo.keep(high, low, outcome)
-        this.#pending.delete(digestKey(high, low))
-        for (const waiter of waiting) if (waiter.isWaiting) waiter.settle(outcome)
+        this.#forget(key, own)
+        for (const waiter of own.waiters) if (waiter.isWaiting) waiter.settle(outcome)
       })
     })
-    if (waiters === null) {
+    if (pending === null) {
       this.#options.meter.fallback('queue_full')
       return this.#byText(question)
     }
-    return this.#join(waiters, outcome => {
+    const leave = this.#join(pending.waiters, outcome => {
       if (typeof outcome !== 'string') {
         this.#answer('pool', outcome, question)
         return
@@ -240,16 +250,29 @@ export class PromptKeyer {
       this.#options.meter.fallback(outcome)
       this.#byText(question)
     })
+    return () => {
+      leave()
+      if (pending.waiters.some(waiter => waiter.isWaiting)) return
+      pending.giveUp()
+      this.#forget(key, pending)
+    }
   }
 
   /** Those who wait for the same digest; the first one starts the task. Null: the queue is full. */
-  #waitersOf(key: number, start: (waiting: Waiter[]) => boolean): Waiter[] | null {
+  #pendingOf(key: number, start: (own: Pending) => (() => void) | null): Pending | null {
     const held = this.#pending.get(key)
     if (held !== undefined) return held
-    const waiting: Waiter[] = []
-    if (!start(waiting)) return null
-    this.#pending.set(key, waiting)
-    return waiting
+    const own: Pending = { waiters: [], giveUp: nothing }
+    const giveUp = start(own)
+    if (giveUp === null) return null
+    own.giveUp = giveUp
+    this.#pending.set(key, own)
+    return own
+  }
+
+  /** A task that was given up may be asked for again before it is over. */
+  #forget(key: number, pending: Pending): void {
+    if (this.#pending.get(key) === pending) this.#pending.delete(key)
   }
 
   #join(waiting: Waiter[], settle: (outcome: TokenOutcome) => void): () => void {

@@ -11,12 +11,15 @@
  */
 import { SLOTS_MAX } from '../native/limits.ts'
 
+/** Bytes of text a token has on average; English prose has 4.2, code and other scripts less. */
+export const TEXT_TOKEN_BYTES = 4
+
 export interface PromptKeys {
   /** The keys are those of the engine's own tokens; false: made from text, never in the index. */
   readonly exact: boolean
   /** The prediction may be compared with the node's own count: one sequence, all of it keyed. */
   readonly isVerifiable: boolean
-  /** Counted when exact, else estimated. */
+  /** Of all prompts of a request; a guess unless exact, and of texts after the first. */
   readonly promptTokens: number
   /** Tokens that one key covers. */
   readonly blockSize: number

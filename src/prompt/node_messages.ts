@@ -8,8 +8,9 @@
  * Rules read from vLLM 0.32 and checked against a running one (truth.ts, test/vllm). The first
  * part that is no text ends what can be known: there the text is marked, and the prompt is cut.
  */
+
+import { isRecord } from '../record.ts'
 import type { ContentFormat } from './content_format.ts'
-import { isRecord } from './tokenizer.ts'
 
 type Json = Readonly<Record<string, unknown>>
 

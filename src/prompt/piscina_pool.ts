@@ -15,6 +15,7 @@ import path from 'node:path'
 import type { Piscina } from 'piscina'
 import { packageRoot } from '../native/package_root.ts'
 import type {
+  QueuedTask,
   TokenIdsTask,
   TokenOutcome,
   TokenPool,
@@ -34,7 +35,7 @@ export interface PiscinaPoolOptions {
   readonly log: (message: string) => void
 }
 
-type Threads = Piscina<TokenTask | TokenIdsTask, WorkerOutcome | Uint32Array | null>
+type Threads = Piscina<QueuedTask | TokenIdsTask, WorkerOutcome | Uint32Array | null>
 
 /** Different failures said in the log; past it they are counted only. */
 const FAILURES_SAID_MAX = 64
@@ -61,20 +62,22 @@ export class PiscinaPool implements TokenPool {
     return this.#items
   }
 
-  submit(task: TokenTask, done: (outcome: TokenOutcome) => void): boolean {
+  submit(task: TokenTask, done: (outcome: TokenOutcome) => void): (() => void) | null {
     const { queueItemsMax, queueBytesMax } = this.#options
     const size = task.bytes.length
-    if (this.#isClosed || this.#items >= queueItemsMax) return false
-    if (this.#items > 0 && this.#bytes + size > queueBytesMax) return false
+    if (this.#isClosed || this.#items >= queueItemsMax) return null
+    if (this.#items > 0 && this.#bytes + size > queueBytesMax) return null
     this.#items++
     this.#bytes += size
+    // Not an AbortSignal: of a task that has begun piscina ends the thread, tokenizers and all.
+    const givenUp = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
     // The only promise of a prompt; it never rejects.
-    void this.#run(task).then(outcome => {
+    void this.#run({ ...task, givenUp }).then(outcome => {
       this.#items--
       this.#bytes -= size
       done(outcome)
     })
-    return true
+    return () => Atomics.store(givenUp, 0, 1)
   }
 
   /** Our token ids of a body of /tokenize; null where they cannot be known. */
@@ -96,7 +99,7 @@ export class PiscinaPool implements TokenPool {
     await threads?.destroy()
   }
 
-  async #run(task: TokenTask): Promise<TokenOutcome> {
+  async #run(task: QueuedTask): Promise<TokenOutcome> {
     try {
       this.#threads ??= this.#start()
       const threads = await this.#threads

@@ -12,6 +12,7 @@ import { keyId, type PromptKind, VALUE_FALSE, VALUE_NULL, VALUE_TRUE } from '../
 import type { RequestBody } from './body.ts'
 import { chatOf } from './chat_requests.ts'
 import { GROWING } from './eligibility.ts'
+import { TEXT_TOKEN_BYTES } from './keys.ts'
 import { hasMedium, UnknownPrompt } from './node_messages.ts'
 import { SegmentMemo } from './segment_memo.ts'
 import type { Tokenizer } from './tokenizer.ts'
@@ -20,6 +21,8 @@ const ADD_SPECIAL_TOKENS = keyId('add_special_tokens')
 
 export interface MadeTokens {
   readonly ids: Uint32Array
+  /** Tokens of all prompts: `ids`, and an estimate of the texts after the first. */
+  readonly promptTokens: number
   /** One sequence, and all of it. */
   readonly isVerifiable: boolean
 }
@@ -47,10 +50,8 @@ export class PromptTokens {
     const chat = chatOf(body, kind)
     const text = this.tokenizer.renderChat(chat)
     const isFramed = kind === 'responses' || body.typeOf(ADD_SPECIAL_TOKENS) === VALUE_TRUE
-    return {
-      ids: await this.encode(text, isFramed),
-      isVerifiable: !hasMedium(chat.messages),
-    }
+    const ids = await this.encode(text, isFramed)
+    return { ids, promptTokens: ids.length, isVerifiable: !hasMedium(chat.messages) }
   }
 
   async encode(text: string, addSpecialTokens: boolean): Promise<Uint32Array> {
@@ -70,11 +71,17 @@ export class PromptTokens {
   async #makeText(body: RequestBody, kind: PromptKind): Promise<MadeTokens> {
     const value = body.value(GROWING[kind])
     const list: unknown[] = Array.isArray(value) ? value : [value]
-    const [first] = list
+    const [first, ...others] = list
     if (typeof first !== 'string') throw new UnknownPrompt('the prompt is no text')
     const type = body.typeOf(ADD_SPECIAL_TOKENS)
     const isFramed = type === VALUE_NULL || type !== VALUE_FALSE
-    return { ids: await this.encode(first, isFramed), isVerifiable: list.length === 1 }
+    const ids = await this.encode(first, isFramed)
+    let promptTokens = ids.length
+    // The node computes them all, but only the first is matched: the others are not worth the time.
+    for (const text of others) {
+      if (typeof text === 'string') promptTokens += Math.ceil(text.length / TEXT_TOKEN_BYTES)
+    }
+    return { ids, promptTokens, isVerifiable: others.length === 0 }
   }
 }
 

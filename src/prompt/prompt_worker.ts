@@ -10,12 +10,13 @@
 import { move, transferableSymbol, valueSymbol, workerData } from 'piscina'
 import { chainKeys } from '../native/chain_hash.ts'
 import { keyId } from '../native/json_scan.ts'
+import { isRecord } from '../record.ts'
 import { readBody } from './body.ts'
 import { HfTokenizer } from './hf_tokenizer.ts'
 import { UnknownPrompt } from './node_messages.ts'
 import { PromptTokens } from './prompt_tokens.ts'
-import type { TokenIdsTask, TokenTask, WorkerOutcome } from './token_pool.ts'
-import { isRecord, TOY_TOKENIZER, type Tokenizer } from './tokenizer.ts'
+import type { QueuedTask, TokenIdsTask, TokenTask, WorkerOutcome } from './token_pool.ts'
+import { TOY_TOKENIZER, type Tokenizer } from './tokenizer.ts'
 import { TokenizerError } from './tokenizer_files.ts'
 import { ToyTokenizer } from './toy_tokenizer.ts'
 
@@ -53,11 +54,11 @@ async function outcomeOf(task: TokenTask): Promise<WorkerOutcome> {
   const body = readBody(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   if (body instanceof Error) return { reason: 'error', message: body.message }
   try {
-    const { ids, isVerifiable } = await model.make(body, kind)
+    const { ids, promptTokens, isVerifiable } = await model.make(body, kind)
     const keys = new BigUint64Array(Math.floor(ids.length / blockSize))
     chainKeys(root, ids, ids.length, blockSize, keys)
     const isLasting = !(model.tokenizer instanceof HfTokenizer) || !model.tokenizer.readsClock
-    return { exact: true, isVerifiable, isLasting, promptTokens: ids.length, blockSize, keys }
+    return { exact: true, isVerifiable, isLasting, promptTokens, blockSize, keys }
   } catch (error) {
     const reason = error instanceof UnknownPrompt ? 'template' : 'error'
     return { reason, message: String(error) }
@@ -76,7 +77,9 @@ export async function tokenIds(task: TokenIdsTask): Promise<Uint32Array | null> 
   }
 }
 
-export default async function run(task: TokenTask): Promise<unknown> {
+/** Null when nobody waits for the tokens any more. */
+export default async function run(task: QueuedTask): Promise<unknown> {
+  if (Atomics.load(task.givenUp, 0) !== 0) return null
   const outcome = await outcomeOf(task)
   if ('reason' in outcome) return outcome
   return move({

@@ -2,8 +2,9 @@
  * The items of a /v1/responses input as messages of a chat, as a vLLM node makes them: a call of
  * a function joins the assistant's message in front of it, a text joins one that has none yet.
  */
+
+import { isRecord } from '../record.ts'
 import { UnknownPrompt } from './node_messages.ts'
-import { isRecord } from './tokenizer.ts'
 
 type Json = Readonly<Record<string, unknown>>
 type Message = Record<string, unknown>

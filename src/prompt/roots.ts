@@ -27,6 +27,8 @@ type RootTarget = Pick<PromptTarget, 'baseModel' | 'adapter' | 'salt'>
 
 /** Roots kept; a client may send any salt, so the map must not grow with them. */
 export const ROOTS_MAX = 4096
+/** Characters of a name that is remembered; a longer salt has its root made each time. */
+export const ROOT_NAME_MAX = 1024
 
 export class ChainRoots {
   readonly #chainRoot: ChainRoot
@@ -61,6 +63,7 @@ export class ChainRoots {
     if (root === undefined) {
       this.#chainRoot(this.#out, baseModel, blockSize, adapter, salt)
       root = this.#out[0] ?? 0n
+      if (name.length > ROOT_NAME_MAX) return root
       if (this.#roots.size >= ROOTS_MAX) this.#roots.clear()
       this.#roots.set(name, root)
     }

@@ -20,6 +20,12 @@ export interface TokenTask {
   readonly blockSize: number
 }
 
+/** A task on its way to its thread. */
+export interface QueuedTask extends TokenTask {
+  /** One word of shared memory: not 0 when nobody wants the tokens any more. */
+  readonly givenUp: Int32Array
+}
+
 /** What is lasting may be remembered; a template that reads the clock gives what is true today. */
 export interface TokenChain extends KeyChain {
   readonly isLasting: boolean
@@ -40,7 +46,10 @@ export type WorkerOutcome =
   | { readonly reason: FallbackReason; readonly message: string }
 
 export interface TokenPool {
-  /** False when the queue is full; else `done` is called once, in a later turn. */
-  submit(task: TokenTask, done: (outcome: TokenOutcome) => void): boolean
+  /**
+   * Null when the queue is full; else `done` is called once, in a later turn. The returned function
+   * says that nobody wants the tokens any more: a task that has not begun is passed over.
+   */
+  submit(task: TokenTask, done: (outcome: TokenOutcome) => void): (() => void) | null
   close(): Promise<void>
 }

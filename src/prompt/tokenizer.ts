@@ -32,11 +32,6 @@ export interface Tokenizer {
   encode(text: string, addSpecialTokens: boolean): Uint32Array | Promise<Uint32Array>
 }
 
-/** Narrows a decoded JSON value to an object (not null, not an array). */
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** A chat with nothing but messages, tools and the usual generation prompt. */
 export function plainChat(
   messages: readonly unknown[],

@@ -11,7 +11,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { isRecord } from './tokenizer.ts'
+import { isRecord } from '../record.ts'
 
 /** A tokenizer directory that cannot be used; the message says what to do. */
 export class TokenizerError extends Error {}

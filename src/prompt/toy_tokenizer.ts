@@ -16,8 +16,10 @@
  * Costs: about 10 ns a byte. It does badly: about 3 bytes a token, where real vocabularies reach 4,
  * and hashed pieces decode to a stand-in (`~xyz`) that does not encode to the same id again.
  */
+
+import { isRecord } from '../record.ts'
 import type { ChatInput, Tokenizer } from './tokenizer.ts'
-import { isRecord, plainChat } from './tokenizer.ts'
+import { plainChat } from './tokenizer.ts'
 
 export const TOY_VOCABULARY_SIZE = 32_768
 

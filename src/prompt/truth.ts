@@ -10,7 +10,7 @@
  * stays as it is; the comparison with `cached_tokens` in replies is then the only check.
  * Costs: a handful of short requests a node. It cannot see what the samples do not touch.
  */
-import { isRecord } from './tokenizer.ts'
+import { isRecord } from '../record.ts'
 
 export interface TruthSample {
   /** Body for /tokenize without `model`. */

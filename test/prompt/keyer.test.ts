@@ -16,6 +16,7 @@ import type { TokenOutcome, TokenTask } from '../../src/prompt/token_pool.ts'
 import { fakeKeys, fakeRoot } from './fake_natives.ts'
 
 interface Submitted {
+  isGivenUp: boolean
   readonly task: TokenTask
   readonly done: (outcome: TokenOutcome) => void
 }
@@ -52,9 +53,12 @@ function keyer(more: Partial<KeyerOptions> = {}): PromptKeyer {
     match: null,
     pool: {
       submit(task, done) {
-        if (submitted.length >= poolRoom) return false
-        submitted.push({ task, done })
-        return true
+        if (submitted.length >= poolRoom) return null
+        const own: Submitted = { task, done, isGivenUp: false }
+        submitted.push(own)
+        return () => {
+          own.isGivenUp = true
+        }
       },
       close: () => Promise.resolve(),
     },
@@ -171,6 +175,8 @@ describe('a prompt of token ids', () => {
   it('is keyed by its first sequence when there are several, and not compared', () => {
     const keys = only(ask(keyer(), { prompt: [prompt, [1]] }, TEXT, 'completion').answers)
     expect([keys.exact, keys.isVerifiable, keys.count]).toEqual([true, false, 2])
+    // The node computes both (LA-04).
+    expect(keys.promptTokens).toBe(10)
     expect([...keys.keys]).toEqual([
       ...only(ask(keyer(), { prompt }, TEXT, 'completion').answers).keys,
     ])
@@ -230,6 +236,24 @@ describe('a prompt with a tokenizer', () => {
     submitted[0]?.done(CHAIN)
     expect([first.answers.length, second.answers.length]).toEqual([0, 1])
     expect(timers).toEqual([])
+  })
+
+  it('is given up with the last who waits for it, and may be asked for again', () => {
+    const on = keyer()
+    const first = ask(on, HELLO, EXACT)
+    const second = ask(on, HELLO, EXACT)
+    first.cancel()
+    expect(submitted[0]?.isGivenUp).toBe(false)
+    second.cancel()
+    expect(submitted[0]?.isGivenUp).toBe(true)
+    const third = ask(on, HELLO, EXACT)
+    expect(submitted).toHaveLength(2)
+    // The one given up is over; it takes nothing away from the other.
+    submitted[0]?.done('error')
+    ask(on, HELLO, EXACT)
+    expect(submitted).toHaveLength(2)
+    submitted[1]?.done(CHAIN)
+    expect([first.answers.length, second.answers.length, third.answers.length]).toEqual([0, 0, 1])
   })
 
   it('is keyed by text when the queue is full, and when the pool fails in any way', () => {

@@ -51,7 +51,7 @@ function task(body: object, tokenizer = 'toy'): TokenTask {
 
 async function run(pool: PiscinaPool, made: TokenTask): Promise<TokenOutcome | 'refused'> {
   return await new Promise(resolve => {
-    if (!pool.submit(made, resolve)) resolve('refused')
+    if (pool.submit(made, resolve) === null) resolve('refused')
   })
 }
 
@@ -140,6 +140,18 @@ describe('the prompt pool', () => {
     expect(await run(small, task(chat([user('y')])))).toBe('refused')
     expect(await first).toMatchObject({ exact: true })
     expect(pool.items + small.items).toBe(0)
+  })
+
+  it('passes over what nobody waits for any more', async () => {
+    const pool = newPool()
+    const first = run(pool, task(chat([user('x'.repeat(100_000))])))
+    const second = new Promise(resolve => {
+      pool.submit(task(chat([user('y')])), resolve)?.()
+    })
+    expect(await first).toMatchObject({ exact: true })
+    expect(await second).toBe('error')
+    expect(lines).toEqual([])
+    expect(await run(pool, task(chat([user('y')])))).toMatchObject({ exact: true })
   })
 
   it('tells its own ids for the truth check, and nothing where it cannot know', async () => {

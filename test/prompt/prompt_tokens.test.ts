@@ -55,6 +55,10 @@ describe('the tokens of a request', () => {
     const several = await make({ prompt: ['one', 'two'] }, 'completion')
     expect(several).toEqual({ ids: [1, ...toy.encodeText('one')], isVerifiable: false })
     expect((await make({ prompt: ['one'] }, 'completion')).isVerifiable).toBe(true)
+    // The node computes all of them (LA-04): the others count by their length.
+    const body = read({ prompt: ['one', 'x'.repeat(4000), 'two'] })
+    const made = await new PromptTokens(toy, 10_000).make(body, 'completion')
+    expect(made.promptTokens).toBe(several.ids.length + 1001)
     for (const prompt of [[], [null], [[1]]]) {
       await expect(make({ prompt }, 'completion')).rejects.toThrow(UnknownPrompt)
     }

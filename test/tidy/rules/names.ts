@@ -15,7 +15,6 @@ export const ROOMS = [
   'commands',
   'bench',
   'sim',
-  'bench',
   'config',
   'front',
   'api',
@@ -31,6 +30,7 @@ export const ROOMS = [
   'native',
   'setting.ts',
   'errors.ts',
+  'record.ts',
 ] as const
 
 const BANNED = ['util', 'utils', 'helper', 'helpers', 'common', 'service', 'services', 'manager']
