@@ -3,13 +3,10 @@
  * segment and split at every byte, with a smuggled second request behind it. Passing means that
  * the second request is never dispatched.
  */
-
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Gateway } from './gateway.ts'
-import { healthy, startGateway } from './gateway.ts'
+import { expect, test } from 'vitest'
+import { answerPlainly, useGatewayBefore } from './plain_node.ts'
 
 const SMUGGLED = 'GET /v1/models HTTP/1.1\r\nHost: smuggled\r\n\r\n'
 const JSON_BODY = '{"model":"m","messages":[{"role":"user","content":"x"}]}'
@@ -18,29 +15,9 @@ let dispatched = 0
 
 const node = createServer({ maxHeaderSize: 131_072 }, (request, response) => {
   if (request.method === 'POST') dispatched++
-  const isModels = request.url === '/v1/models'
-  const body = isModels ? '{"object":"list","data":[{"id":"m","object":"model"}]}' : '{}'
-  response.setHeader('content-type', 'application/json')
-  response.statusCode =
-    isModels || request.url === '/health' || request.method === 'POST' ? 200 : 404
-  response.end(body)
+  answerPlainly(request, response)
 })
-let gateway: Gateway
-let port = 0
-
-beforeAll(async () => {
-  await new Promise<void>(resolve => node.listen(0, '127.0.0.1', resolve))
-  const { port: nodePort } = node.address() as AddressInfo
-  gateway = await startGateway([`http://127.0.0.1:${nodePort}`], ['--threads', '1'])
-  await healthy(gateway, 1)
-  port = Number(new URL(gateway.url).port)
-})
-
-afterAll(async () => {
-  expect(await gateway.stop()).toBe(0)
-  node.close()
-  expect(gateway.lines.filter(line => line.includes('corked callback'))).toEqual([])
-})
+const stage = useGatewayBefore(node)
 
 function head(...headers: string[]): string {
   return ['POST /v1/chat/completions HTTP/1.1', ...headers, '', ''].join('\r\n')
@@ -110,7 +87,7 @@ interface Seen {
 /** Sends the pieces one after the other and reads until the server closes. */
 function send(pieces: readonly string[]): Promise<Seen> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1')
+    const socket = connect(stage.port, '127.0.0.1')
     let text = ''
     socket.setNoDelay(true)
     socket.setEncoding('latin1')

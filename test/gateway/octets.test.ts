@@ -3,51 +3,29 @@
  * refused to whoever sent them. No node is ever blamed for them.
  */
 import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Gateway } from './gateway.ts'
-import { healthy, startGateway } from './gateway.ts'
+import { expect, test } from 'vitest'
+import { answerPlainly, useGatewayBefore } from './plain_node.ts'
 
 const BODY = '{"model":"m","messages":[{"role":"user","content":"x"}]}'
-const MODELS = '{"object":"list","data":[{"id":"m","object":"model"}]}'
 /** UTF-8 of a header that the node sends. */
 const JAPAN = Buffer.from('日本 ok')
 
-let gateway: Gateway
-let port = 0
 let last: IncomingMessage | null = null
 
 const node = createServer((request, response) => {
   if (request.method === 'POST') last = request
-  const isModels = request.url === '/v1/models'
-  response.setHeader('content-type', 'application/json')
   response.setHeader('x-where', JAPAN.toString('latin1'))
   response.setHeader('connection', 'keep-alive, x-hop')
   response.setHeader('x-hop', 'of this connection')
-  if (request.headers['x-status'] === '204') return response.writeHead(204).end()
-  response.statusCode =
-    isModels || request.url === '/health' || request.method === 'POST' ? 200 : 404
-  // A Buffer: with a text node:http would write the head as UTF-8.
-  response.end(Buffer.from(isModels ? MODELS : '{}'))
+  if (request.headers['x-status'] === '204') response.writeHead(204).end()
+  else answerPlainly(request, response)
 })
-
-beforeAll(async () => {
-  await new Promise<void>(resolve => node.listen(0, '127.0.0.1', resolve))
-  const { port: nodePort } = node.address() as AddressInfo
-  gateway = await startGateway([`http://127.0.0.1:${nodePort}`], ['--threads', '1'])
-  await healthy(gateway, 1)
-  port = Number(new URL(gateway.url).port)
-})
-
-afterAll(async () => {
-  expect(await gateway.stop()).toBe(0)
-  node.close()
-})
+const stage = useGatewayBefore(node)
 
 /** The answer's bytes to a chat with this target and these header lines, one character a byte. */
 async function ask(target: Buffer | string, ...lines: (Buffer | string)[]): Promise<string> {
-  const socket = connect(port, '127.0.0.1')
+  const socket = connect(stage.port, '127.0.0.1')
   const parts = ['POST ', target, ' HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, x-mine\r\n']
   for (const line of lines) parts.push(line, '\r\n')
   parts.push(`X-Mine: 1\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`)

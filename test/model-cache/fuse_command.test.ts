@@ -18,6 +18,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { mountsBelow } from './children.ts'
+import { freeze } from './killing.ts'
 import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
 import { digest, digestOf } from './sha256.ts'
@@ -238,7 +239,7 @@ describe.runIf(canMount)('kills', () => {
     const file = path.join(fast, 'm/a')
     const digestMapped = await mapped(file)
     const { daemon_pid: pid } = await place.asked()
-    process.kill(pid, 'SIGSTOP')
+    await freeze(pid)
     await place.stop(child, 'SIGKILL')
     const { child: next } = await mount()
     expect(mountsBelow(place.folder)).toHaveLength(1)

@@ -19,6 +19,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { DirectorySource } from '../../src/model-cache/directory_source.ts'
 import { copyChunk } from '../../src/native/model_chunks.ts'
 import { gatedPeer } from './gated_peer.ts'
+import { freeze } from './killing.ts'
 import { fast, inFast, place, source, useWorkplace } from './own_workplace.ts'
 import { canMount } from './privileges.ts'
 import { type Folders, makeFolders, Served, tidyUp } from './served.ts'
@@ -320,7 +321,7 @@ describe.runIf(canMount)('a source that fails', () => {
     await until(
       async () => (await isResident('m/bad')) && (await place.drop('m/bad')).dropped === 1,
     )
-    process.kill(pid, 'SIGSTOP')
+    await freeze(pid)
     try {
       const failed = expect(readFile(inFast('m/bad'))).rejects.toMatchObject({ code: 'EIO' })
       expect((await readFile(inFast('m/good'))).equals(bytes)).toBe(true)
@@ -338,7 +339,7 @@ describe.runIf(canMount)('a source that fails', () => {
     server = await Served.start(folders)
     const hanging = new DirectorySource({ root: folders.mount, callMsMax: 100 })
     const pid = await server.daemonPid()
-    process.kill(pid, 'SIGSTOP')
+    await freeze(pid)
     try {
       for (let call = 0; call < 9; call += 1) {
         await expect(hanging.open('unknown')).rejects.toMatchObject({ fault: 'stalled' })
@@ -361,7 +362,7 @@ describe.runIf(canMount)('a source that fails', () => {
       openSync(path.join(place.folder, 'to'), 'w'),
     ]
     const pid = await server.daemonPid()
-    process.kill(pid, 'SIGSTOP')
+    await freeze(pid)
     const hanging = [0, 1, 2, 3].map(at =>
       copyChunk({ from, to, offset: 2 * MIB * at, length: 2 * MIB }),
     )

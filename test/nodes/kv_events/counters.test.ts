@@ -1,18 +1,14 @@
 /** What the feed's thread counts of a rank, from one life of its engine to the next. */
 import { describe, expect, test } from 'vitest'
 import { stored } from './feed_bench.ts'
-import { closesAfterEach, newBench, newPublisher, restarted } from './feed_stage.ts'
+import { closesAfterEach, followed, restarted } from './feed_stage.ts'
 
 closesAfterEach()
 
 describe('counters', () => {
   test('those of a slot go on over its subscriptions, until another node has it', async () => {
-    const bench = newBench()
-    let publisher = await newPublisher()
-    await bench.follow(publisher)
-    for (let i = 0; i < 3; i++) await publisher.publish(stored({ chain: i, count: 4 }))
-    await bench.untilSeq(2)
-    publisher = await restarted(publisher)
+    const { bench, publisher: first } = await followed(3)
+    const publisher = await restarted(first)
     const before = await bench.until(report => report.counters.restarts === 1)
     await bench.feed.unsubscribe(0)
     await bench.follow(publisher)
@@ -29,12 +25,8 @@ describe('counters', () => {
   })
 
   test('a restart is told once, whoever asks for reports meanwhile', async () => {
-    const bench = newBench()
-    let publisher = await newPublisher()
-    await bench.follow(publisher)
-    for (let i = 0; i < 3; i++) await publisher.publish(stored({ chain: i, count: 4 }))
-    await bench.untilSeq(2)
-    publisher = await restarted(publisher)
+    const { bench, publisher: first } = await followed(3)
+    const publisher = await restarted(first)
     for (let i = 0; i < 5; i++) await publisher.publish(stored({ chain: 20 + i, count: 2 }))
     await bench.untilSeq(4)
     await expect.poll(() => bench.reports.filter(report => report.restarted).length).toBe(1)

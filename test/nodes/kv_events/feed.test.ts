@@ -1,7 +1,7 @@
 /** The feed's thread over real ZeroMQ sockets: the rows of the failure list, end to end. */
 import { describe, expect, test } from 'vitest'
 import { CLEARED, FeedBench, removed, stored } from './feed_bench.ts'
-import { closesAfterEach, newBench, newPublisher, restarted } from './feed_stage.ts'
+import { closesAfterEach, followed, newBench, newPublisher, restarted } from './feed_stage.ts'
 
 closesAfterEach()
 
@@ -23,12 +23,8 @@ describe('following', () => {
   })
 
   test('EV-01: a restart in place drops all blocks, and the new engine is followed', async () => {
-    const bench = newBench()
-    let publisher = await newPublisher()
-    await bench.follow(publisher)
-    for (let i = 0; i < 5; i++) await publisher.publish(stored({ chain: i, count: 4 }))
-    await bench.untilSeq(4)
-    publisher = await restarted(publisher)
+    const { bench, publisher: before } = await followed(5)
+    const publisher = await restarted(before)
     await bench.until(report => report.counters.restarts === 1 && report.isConnected)
     expect([0, 1, 2, 3, 4].map(chain => bench.depth(0, chain))).toEqual([0, 0, 0, 0, 0])
     await publisher.publish(stored({ chain: 9, count: 2 }))
@@ -38,12 +34,8 @@ describe('following', () => {
   })
 
   test('EV-02: an engine that has overtaken us while we were away is a new one', async () => {
-    const bench = newBench()
-    let publisher = await newPublisher()
-    await bench.follow(publisher)
-    for (let i = 0; i < 3; i++) await publisher.publish(stored({ chain: i, count: 4 }))
-    await bench.untilSeq(2)
-    publisher = await restarted(publisher)
+    const { bench, publisher: before } = await followed(3)
+    const publisher = await restarted(before)
     for (let i = 0; i < 8; i++) await publisher.publish(stored({ chain: 20 + i, count: 2 }))
     const report = await bench.untilSeq(7)
     expect(report).toMatchObject({ state: 'live', counters: { restarts: 1 } })

@@ -1,6 +1,6 @@
 /** Benches and publishers for the tests of one file, closed after each of them. */
 import { afterEach, expect } from 'vitest'
-import { FeedBench } from './feed_bench.ts'
+import { FeedBench, stored } from './feed_bench.ts'
 import { ScriptedPublisher } from './scripted_publisher.ts'
 
 type PublisherOptions = Parameters<typeof ScriptedPublisher.open>[0]
@@ -27,6 +27,18 @@ export async function newPublisher(options: PublisherOptions = {}): Promise<Scri
   const publisher = await ScriptedPublisher.open(options)
   cleanups.push(() => publisher.close())
   return publisher
+}
+
+/** A bench that has followed an engine through `batches` batches: four blocks of a chain each. */
+export async function followed(
+  batches: number,
+): Promise<{ bench: FeedBench; publisher: ScriptedPublisher }> {
+  const bench = newBench()
+  const publisher = await newPublisher()
+  await bench.follow(publisher)
+  for (let i = 0; i < batches; i++) await publisher.publish(stored({ chain: i, count: 4 }))
+  await bench.untilSeq(batches - 1)
+  return { bench, publisher }
 }
 
 /** A second life of the engine at the same addresses. */
