@@ -64,7 +64,7 @@ export interface Stage {
 }
 
 const CLI = path.join(ROOT, 'dist/cli.js')
-const SERVE = path.join(ROOT, 'dist/commands/serve.js')
+const SERVE = path.join(ROOT, 'dist/cli.js')
 
 /** Why a target cannot be measured here, or null. */
 export function missing(name: TargetName): string | null {

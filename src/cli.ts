@@ -14,24 +14,52 @@ import { ConfigurationError } from './config/error.ts'
 import { nearestName } from './config/nearest.ts'
 import { ListenError } from './model-cache/listen_error.ts'
 
-const COMMANDS: Readonly<Record<string, string>> = {
-  serve: 'run the gateway (the default); without nodes, in front of three simulated ones',
-  sim: 'run simulated vLLM nodes',
-  bench: 'drive an OpenAI-compatible endpoint and print latencies and rates',
-  mount: 'show the files of a source at memory speed under another path',
-  warmup: 'hold models in memory for the mounts of other hosts',
-  cache: 'show what mounts and warm-ups of this host hold; load or drop files',
-  check: 'print the effective configuration, secrets masked, or what is wrong with it',
-}
-
 /** What a file in commands/ exports. */
 interface Command {
   run(argv: string[]): Promise<number>
 }
 
+interface Entry {
+  readonly what: string
+  load(): Promise<Command>
+}
+
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  serve: {
+    what: 'run the gateway (the default); without nodes, in front of three simulated ones',
+    load: () => import('./commands/serve.ts'),
+  },
+  sim: {
+    what: 'run simulated vLLM nodes',
+    load: () => import('./commands/sim.ts'),
+  },
+  bench: {
+    what: 'drive an OpenAI-compatible endpoint and print latencies and rates',
+    load: () => import('./commands/bench.ts'),
+  },
+  mount: {
+    what: 'show the files of a source at memory speed under another path',
+    load: () => import('./commands/mount.ts'),
+  },
+  warmup: {
+    what: 'hold models in memory for the mounts of other hosts',
+    load: () => import('./commands/warmup.ts'),
+  },
+  cache: {
+    what: 'show what mounts and warm-ups of this host hold; load or drop files',
+    load: () => import('./commands/cache.ts'),
+  },
+  check: {
+    what: 'print the effective configuration, secrets masked, or what is wrong with it',
+    load: () => import('./commands/check.ts'),
+  },
+}
+
 function help(): string {
   const width = Math.max(...Object.keys(COMMANDS).map(name => name.length))
-  const lines = Object.entries(COMMANDS).map(([name, what]) => `  ${name.padEnd(width)}  ${what}`)
+  const lines = Object.entries(COMMANDS).map(
+    ([name, { what }]) => `  ${name.padEnd(width)}  ${what}`,
+  )
   return `Usage: warmpath [command] [flags]
 
 A gateway in front of vLLM nodes that sends each request where its prompt is already computed.
@@ -63,13 +91,13 @@ async function dispatch(argv: readonly string[]): Promise<number> {
   }
   const isNamed = first !== undefined && !first.startsWith('-')
   const name = isNamed ? first : 'serve'
-  if (!Object.hasOwn(COMMANDS, name)) {
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (entry === undefined) {
     const nearest = nearestName(name, Object.keys(COMMANDS))
     const remedy = nearest === null ? 'see --help' : `the nearest is "${nearest}"`
     throw new UsageError(`unknown command "${name}"; ${remedy}`)
   }
-  // Decode boundary: every file in commands/ exports `run`, which the tidy test checks.
-  const command = (await import(`./commands/${name}.ts`)) as Command
+  const command = await entry.load()
   return command.run(isNamed ? rest : [...argv])
 }
 

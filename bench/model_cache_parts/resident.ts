@@ -16,10 +16,10 @@ import { ROOT } from '../machine.ts'
 import { median, pairedRatio, type Ratio, rounded, runRounds } from '../rounds.ts'
 import {
   binary,
-  DIST,
   ended,
   firstLine,
   MEBIBYTE,
+  MODULES,
   type Reading,
   read,
   writeBlocks,
@@ -109,7 +109,7 @@ export async function benchResident(plan: ResidentPlan): Promise<Record<string, 
       children.push(child)
       return child
     }
-    const own = start('warmpath_supervisor', [...words, DIST, native, control, 'preload'])
+    const own = start('warmpath_supervisor', [...words, MODULES, native, control, 'preload'])
     await firstLine(own)
     const bare = start('passthrough_mirror', [path.join(native, 'file'), mirror])
     const hasMirror = (await firstLine(bare)) === 'ready'

@@ -18,12 +18,9 @@ const BLOCK_MIB = 4
 /** Bytes of a store beyond the files: what a mount's capacity is given beside them. */
 const SLACK_MIB = 64
 
-/** In tests this file runs as it is, and dist/ was compiled before. */
-const isSource = path.extname(import.meta.filename) === '.ts'
-
-/** Compiled sources of the product, beside which this bench runs. */
-export const DIST = path.join(ROOT, isSource ? 'dist' : 'dist-tools/src')
-const CLI = path.join(DIST, 'cli.js')
+/** The product's compiled sources, file by file. */
+export const MODULES = path.join(ROOT, 'dist-tools/src')
+const CLI = path.join(ROOT, 'dist/cli.js')
 
 /** An executable of the native build. */
 export function binary(name: string): string {

@@ -4,11 +4,13 @@
  * A thread that fails takes the process down: uWebSockets.js leaves no other way, and one crash
  * unit with a fast restart is simpler to reason about than half a gateway.
  */
+import path from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ThreadStart } from '../front/gateway_thread.ts'
 import { allowLargeHeads } from '../front/head_limit.ts'
 import type { ToMain, ToThread } from '../front/thread_mail.ts'
+import { packageRoot } from '../native/package_root.ts'
 import type { NodeOutcome } from '../nodes/fleet_view.ts'
 import type { ThreadBuffer } from '../observe/metrics/thread_metrics.ts'
 import { createThreadBuffer } from '../observe/metrics/thread_metrics.ts'
@@ -48,7 +50,7 @@ export interface PreparedThread {
 export function prepareThread(): PreparedThread {
   allowLargeHeads()
   setFlagsFromString(EXCHANGE_HEAP_FLAG)
-  return { worker: new Worker(new URL('../front/gateway_thread.js', import.meta.url)) }
+  return { worker: new Worker(path.join(packageRoot(), 'dist/front/gateway_thread.js')) }
 }
 
 export class GatewayThreads {

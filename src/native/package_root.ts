@@ -3,7 +3,7 @@ import path from 'node:path'
 
 /**
  * Directory that holds `package.json` and `binding.gyp` of this package: found by walking up, since
- * `src/native`, `dist/native` and `dist-tools/src/native` are not equally far from it.
+ * `src/native`, `dist/chunks` and `dist-tools/src/native` are not equally far from it.
  */
 export function packageRoot(): string {
   let folder = import.meta.dirname

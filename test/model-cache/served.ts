@@ -80,7 +80,13 @@ export class Served {
     wrapper: readonly string[] = [],
   ): Promise<Served> {
     const { mount, source, socket } = folders
-    const daemon = [process.execPath, DAEMON, path.join(packageRoot(), 'dist'), source, socket]
+    const daemon = [
+      process.execPath,
+      DAEMON,
+      path.join(packageRoot(), 'dist-tools/src'),
+      source,
+      socket,
+    ]
     const own = [SUPERVISOR, '--mount', mount, '--store-bytes', String(STORE_BYTES), '--']
     const [file = '', ...rest] = [...wrapper, ...own, ...daemon, ...words]
     const child = tracked(spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'] }))

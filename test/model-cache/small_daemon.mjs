@@ -3,7 +3,7 @@
  * the native parts. It serves one source folder, hydrates a file when it is opened, and takes
  * over what an earlier life left.
  *
- *     node small_daemon.mjs DIST SOURCE SOCKET [mode=copy] [gate=FILE] [revalidate=MS] [preload]
+ *     node small_daemon.mjs MODULES SOURCE SOCKET [mode=copy] [gate=FILE] [revalidate=MS] [preload]
  *
  * `gate`: hydration waits until that file exists. SOCKET takes lines: "evict PATH", "force PATH",
  * "bypass PATH", "fail PATH CODE", "use PATH", "counts", "facts", and answers each with one line.
@@ -24,8 +24,8 @@ import readline from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 
-const [dist, source, socket, ...words] = process.argv.slice(2)
-const load = name => import(pathToFileURL(path.join(dist, 'native', `${name}.js`)).href)
+const [modules, source, socket, ...words] = process.argv.slice(2)
+const load = name => import(pathToFileURL(path.join(modules, 'native', `${name}.js`)).href)
 const { ModelMount, handOver } = await load('model_mount')
 const chunks = await load('model_chunks')
 

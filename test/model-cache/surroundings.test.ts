@@ -257,11 +257,11 @@ describe.runIf(canMount)('a host without', () => {
 
   test('passthrough in its kernel serves by copying, and says why', async () => {
     // A kernel that is played by this test: the other end of the descriptor is a socket.
-    const dist = path.join(packageRoot(), 'dist')
+    const modules = path.join(packageRoot(), 'dist-tools/src')
     const script = path.join(packageRoot(), 'test/model-cache/small_daemon.mjs')
     const store = openSync(place.make('store'), constants.O_RDONLY | constants.O_DIRECTORY)
     const child = tracked(
-      spawn(process.execPath, [script, dist, source, path.join(place.folder, 'socket')], {
+      spawn(process.execPath, [script, modules, source, path.join(place.folder, 'socket')], {
         env: { ...process.env, WARMPATH_HAND_OVER: '1 0 3,4,0:0' },
         stdio: ['ignore', 'pipe', 'inherit', 'pipe', store],
       }),

@@ -110,7 +110,7 @@ test('the level can be changed while it runs', async () => {
 
 test('lines of several threads are never mixed', async () => {
   const file = path.join(folder, 'log')
-  const observed = path.resolve('dist/observe/log.js')
+  const observed = path.resolve('dist-tools/src/observe/log.js')
   const source = `
     const { workerData } = require('node:worker_threads')
     import(workerData.module).then(async ({ openLog }) => {

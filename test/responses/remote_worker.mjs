@@ -1,4 +1,4 @@
-// A thread that follows other threads' logs, for the tests; it runs on dist/, since Node 20
+// A thread that follows other threads' logs, for the tests; it runs on dist-tools/, since Node 20
 // workers load no TypeScript. Orders come as messages, each answered by one message.
 //
 //   { act: 'follow', id, tenant, events, patience, seed }   follow from just after `events` events
@@ -8,9 +8,9 @@
 // The reader says no after each `patience` pieces and is ready again some turns later; with
 // patience -1 it says no for good, with 0 never.
 import { parentPort } from 'node:worker_threads'
-import { MAIL_WORDS, openMailbox } from '../../dist/native/mailbox.js'
-import { nativeLog } from '../../dist/native/response_log.js'
-import { LogOwner } from '../../dist/responses/log_owner.js'
+import { MAIL_WORDS, openMailbox } from '../../dist-tools/src/native/mailbox.js'
+import { nativeLog } from '../../dist-tools/src/native/response_log.js'
+import { LogOwner } from '../../dist-tools/src/responses/log_owner.js'
 
 const threadId = openMailbox((words, count) => {
   for (let i = 0; i < count * MAIL_WORDS; i += MAIL_WORDS) {

@@ -139,18 +139,6 @@ const NAMES: readonly Plant[] = [
     at: ['src/a.ts:1', 'src/a.ts:2'],
     good: { 'src/a.ts': "import { x } from './b.ts'\n", 'src/b.ts': '' },
   },
-  {
-    rule: names.commandsRun,
-    bad: {
-      'src/cli.ts': "const C = {\n  serve: 'x',\n  sim: 'y',\n}\n",
-      'src/commands/sim.ts': '',
-    },
-    at: ['src/commands/serve.ts:0', 'src/commands/sim.ts:0'],
-    good: {
-      'src/cli.ts': "const C = {\n  sim: 'y',\n}\n",
-      'src/commands/sim.ts': 'export async function run(argv: string[]): Promise<number> {}',
-    },
-  },
 ]
 
 const CODE: readonly Plant[] = [

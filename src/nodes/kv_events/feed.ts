@@ -7,7 +7,9 @@
  * value of the promise; the node is then routed by predictions. A thread that dies is a defect:
  * `onCrash`, after which the index is no longer written. `close` must be awaited before exit.
  */
+import path from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { packageRoot } from '../../native/package_root.ts'
 import type { KvFeed, KvFeedReport, KvSubscription } from '../kv_feed.ts'
 import type { FeedCommand, FeedMessage, SourceReport } from './protocol.ts'
 
@@ -17,8 +19,6 @@ export interface FeedOptions {
   /** State changes and restarts, as they are seen. */
   readonly onReport: (report: KvFeedReport) => void
   readonly onCrash: (error: Error) => void
-  /** The compiled thread; tests that run from source name the one in dist/. */
-  readonly workerUrl?: URL
 }
 
 type Answer = Exclude<FeedMessage, { kind: 'report' }>
@@ -69,7 +69,7 @@ export class KvEventFeed implements KvFeed {
 
   #start(): void {
     if (this.#worker !== null || this.#isClosed) return
-    const worker = new Worker(this.#options.workerUrl ?? new URL('./worker.js', import.meta.url))
+    const worker = new Worker(path.join(packageRoot(), 'dist/nodes/kv_events/worker.js'))
     this.#worker = worker
     this.#exited = new Promise(resolve => {
       worker.once('exit', () => {

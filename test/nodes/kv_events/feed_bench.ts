@@ -5,7 +5,6 @@
 
 import { chainKeys, chainRoot } from '../../../src/native/chain_hash.ts'
 import { SLOTS_MAX } from '../../../src/native/limits.ts'
-import { packageRoot } from '../../../src/native/package_root.ts'
 import { PrefixIndex } from '../../../src/native/prefix_index.ts'
 import { KvEventFeed, type SourceReport } from '../../../src/nodes/kv_events/feed.ts'
 import type { KvFeedReport, KvSubscription } from '../../../src/nodes/kv_feed.ts'
@@ -74,7 +73,6 @@ export class FeedBench {
     this.feed = new KvEventFeed({
       onReport: report => this.reports.push(report),
       onCrash: error => this.crashes.push(error),
-      workerUrl: new URL(`file://${packageRoot()}/dist/nodes/kv_events/worker.js`),
     })
   }
 

@@ -118,24 +118,4 @@ function isKnown(tree: SourceTree, target: string): boolean {
   return tree.has(target.replace(/\.js$/, '.ts'))
 }
 
-export const commandsRun: Rule = {
-  name: 'a command of cli.ts is a file that exports run',
-  check: tree => {
-    const cli = tree.files.find(file => file.path === 'src/cli.ts')
-    const names = [...(cli?.text.matchAll(/^ {2}([a-z]+): '/gm) ?? [])].map(match => match[1])
-    return names.flatMap(name => {
-      const wanted = `src/commands/${name}.ts`
-      const file = tree.files.find(({ path: at }) => at === wanted)
-      if (file?.text.includes('export async function run(')) return []
-      return [{ path: wanted, line: 0, message: 'does not export run' }]
-    })
-  },
-}
-
-export const NAME_RULES: readonly Rule[] = [
-  bannedNames,
-  spelling,
-  direction,
-  importsExist,
-  commandsRun,
-]
+export const NAME_RULES: readonly Rule[] = [bannedNames, spelling, direction, importsExist]

@@ -1,0 +1,40 @@
+// Bundles src/ into dist/, which is what users run; run by npm on install, after the addon.
+//
+// Bundled, because the gateway must answer within half a second of its start, and Node finds, reads
+// and links some 200 small files of ours and 90 of zod one by one, in every thread. What a thread
+// or the command line is started from keeps its path; all else lies in dist/chunks. A package that
+// is bundled has its licence in dist/licences. Types are checked by `npm run check`, not here.
+import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { rolldown } from 'rolldown'
+
+const ENTRIES = ['cli', 'front/gateway_thread', 'nodes/kv_events/worker', 'prompt/prompt_worker']
+const BUNDLED_PACKAGES = ['msgpackr', 'zod']
+
+const root = import.meta.dirname
+const dist = path.join(root, 'dist')
+
+function isBundled(id) {
+  const isFile = id.startsWith('.') || path.isAbsolute(id)
+  return isFile || BUNDLED_PACKAGES.includes(id)
+}
+
+rmSync(dist, { recursive: true, force: true })
+const bundle = await rolldown({
+  cwd: root,
+  input: Object.fromEntries(ENTRIES.map(name => [name, `src/${name}.ts`])),
+  platform: 'node',
+  external: id => !isBundled(id),
+})
+await bundle.write({
+  dir: dist,
+  format: 'esm',
+  sourcemap: true,
+  entryFileNames: '[name].js',
+  chunkFileNames: 'chunks/[name]-[hash].js',
+})
+mkdirSync(path.join(dist, 'licences'))
+for (const name of BUNDLED_PACKAGES) {
+  const licence = path.join(root, 'node_modules', name, 'LICENSE')
+  copyFileSync(licence, path.join(dist, 'licences', `${name}.txt`))
+}
