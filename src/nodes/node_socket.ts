@@ -12,13 +12,15 @@
  *
  * Contract: a chunk that undici's handlers get is a view of that buffer, so it is valid during the
  * call and the `afterRead` task of the same read, and whoever keeps it copies it (ReadGatherer).
+ * undici itself keeps views of the head's fields until the head is whole, so what it has of one that
+ * goes on in the next read is copied here.
  * While the parser is paused nothing is read, so an end comes behind the bytes: undici 7 fails an
  * assertion, which ends the process, when a reply without a length ends while it is paused.
  */
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectSecurely } from 'node:tls'
 import type { buildConnector as Connectors } from 'undici'
-import { ConnectTimeoutError } from './undici.ts'
+import { ConnectTimeoutError, unfinishedHead } from './undici.ts'
 
 /** What one read takes at most; Node's own streams read as much. */
 const READ_BYTES_MAX = 65_536
@@ -50,6 +52,15 @@ function tellReadable(socket: Socket): void {
   due?.()
 }
 
+/** The next read is put where undici's views of an unfinished head point to. */
+function copyHead(socket: Socket): void {
+  const fields = unfinishedHead(socket)
+  if (fields === undefined || fields.length === 0) return
+  for (const [i, field] of fields.entries()) {
+    if (field.buffer === READ_BUFFER.buffer) fields[i] = Buffer.from(field)
+  }
+}
+
 /** What one socket has read and undici has not taken yet. */
 class NodeReads {
   readonly onread = { buffer: READ_BUFFER, callback: (size: number) => this.#take(size) }
@@ -79,7 +90,10 @@ class NodeReads {
     }
     this.#unread = bytes
     this.#isReading = true
-    if (this.#socket !== null) tellReadable(this.#socket)
+    if (this.#socket !== null) {
+      tellReadable(this.#socket)
+      copyHead(this.#socket)
+    }
     this.#isReading = false
     const rest = this.#unread
     if (rest === null) return true

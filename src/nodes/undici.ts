@@ -6,6 +6,7 @@
  * its version is pinned; test/nodes/undici.test.ts holds these parts beside the index's own.
  */
 import { createRequire } from 'node:module'
+import type { Socket } from 'node:net'
 import type * as Undici from 'undici'
 
 const load = createRequire(import.meta.url)
@@ -22,7 +23,19 @@ export const Pool = load('undici/lib/dispatcher/pool.js') as typeof Undici.Pool
 export const { ConnectTimeoutError } = load('undici/lib/core/errors.js') as typeof Undici.errors
 export const Agent = load('undici/lib/dispatcher/agent.js') as typeof Undici.Agent
 const requestOf = load('undici/lib/api/api-request.js') as Request
+const { kParser } = load('undici/lib/core/symbols.js') as { readonly kParser: symbol }
 /* oxlint-enable typescript/no-unsafe-type-assertion */
+
+interface ParserOwner {
+  readonly [parser: symbol]: { readonly headers: Buffer[] } | null | undefined
+}
+
+/** Names and values of the head that a socket's parser is in the middle of: undici's own list. */
+export function unfinishedHead(socket: Socket): Buffer[] | undefined {
+  // Decode boundary: what undici's connect leaves on a socket of HTTP/1.1.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  return (socket as unknown as ParserOwner)[kParser]?.headers
+}
 
 /** One request over the sockets of `dispatcher`; the path is that of `url`. */
 export function request(

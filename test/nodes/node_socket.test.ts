@@ -74,6 +74,7 @@ function trustAll(): void {
 class Collect implements Dispatcher.DispatchHandler {
   readonly ended: Promise<void>
   controller: Dispatcher.DispatchController | null = null
+  headers: object = {}
   body = ''
   pieces = 0
   error: Error | null = null
@@ -88,7 +89,9 @@ class Collect implements Dispatcher.DispatchHandler {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.controller = controller
   }
-  onResponseStart(): void {}
+  onResponseStart(_: Dispatcher.DispatchController, __: number, headers: object): void {
+    this.headers = headers
+  }
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
     // The parser says a piece of no bytes when it goes on.
     if (chunk.length === 0) return
@@ -134,6 +137,24 @@ describe.each(hasOpenssl ? ['http', 'https'] : ['http'])('a socket to a node, %s
       expect([cut, got.error, got.body]).toEqual([cut, null, 'onetwo and a halfthree'])
     }
     expect(sockets.stats(node).connected).toBeLessThanOrEqual(2)
+  })
+
+  test('a head that is cut at any byte keeps its fields', async () => {
+    const fields = { 'x-first': 'a'.repeat(200), 'x-second': 'b'.repeat(300), 'x-third': 'c' }
+    const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
+    const reply = `HTTP/1.1 200 OK\r\n${lines.join('')}content-length: 2\r\n\r\nok`
+    let cut = 0
+    const node = await rawNode(socket => {
+      socket.write(reply.slice(0, cut), () => setImmediate(() => socket.write(reply.slice(cut))))
+    }, protocol)
+    const sockets = openSockets()
+    for (cut = 1; cut < reply.length; cut++) {
+      const got = new Collect()
+      sockets.dispatch(node, GET, got)
+      await got.ended
+      expect([cut, got.error, got.body]).toEqual([cut, null, 'ok'])
+      expect([cut, got.headers]).toEqual([cut, { ...fields, 'content-length': '2' }])
+    }
   })
 
   test('a pause that is lifted within the same read goes on with it', async () => {
