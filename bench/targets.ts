@@ -64,12 +64,11 @@ export interface Stage {
 }
 
 const CLI = path.join(ROOT, 'dist/cli.js')
-const SERVE = path.join(ROOT, 'dist/cli.js')
 
 /** Why a target cannot be measured here, or null. */
 export function missing(name: TargetName): string | null {
   if (name === 'haproxy' && spawnSync('haproxy', ['-v']).status !== 0) return 'not installed'
-  if (name === 'warmpath' && !existsSync(SERVE)) return 'dist/ is not built'
+  if (name === 'warmpath' && !existsSync(CLI)) return 'dist/ is not built'
   return null
 }
 

@@ -75,7 +75,8 @@ constexpr const char* NAMES[] = {"",
                                  "generate",
                                  "response_id",
                                  "starting_after",
-                                 "warmpath:resume"};
+                                 "warmpath:resume",
+                                 "status"};
 constexpr uint32_t NAME_COUNT = sizeof(NAMES) / sizeof(NAMES[0]);
 // Bytes of a name: an escaped key is undone in a buffer of that size on the stack.
 constexpr size_t NAME_LENGTH_MAX = 31;

@@ -4,13 +4,17 @@
  *
  *   log                                    the object that is shown
  *   no head yet                            our own, `queued` (background) or `in_progress`
+ *   events, the last one terminal          the one in it
  *   events, running                        the one in `response.created`
- *   events, ended                          the one in the last event, which is terminal
- *   a body, ended                          that body
+ *   a whole body                           that body
  *   ended by what is no response           our own, `failed`
  *   the head of an error (background)      our own, `failed`
+ *
+ * What was said counts, not the end of the node's stream: a client that has read the last byte asks
+ * for the next turn at once, on another thread maybe, and the end comes a moment after that byte.
  */
 import { OperatingError } from '../errors.ts'
+import { keyId } from '../native/json_scan.ts'
 import { nativeLog } from '../native/response_log.ts'
 import type { RequestBody } from '../prompt/body.ts'
 import type { LogName, LogOwner } from '../responses/log_owner.ts'
@@ -25,6 +29,10 @@ export const RESPONSE_PREFIX = 'resp_'
 
 /** Bytes of a `[DONE]` with spaces and line ends; longer data is not looked at for it. */
 const DONE_BYTES_MAX = 16
+
+const STATUS = keyId('status')
+/** Of a response that goes on. */
+const RUNNING = new Set<unknown>(['queued', 'in_progress'])
 
 export function notFound(id: string): OperatingError {
   return new OperatingError('response_not_found', `Response with id '${id}' not found.`, 'id')
@@ -88,8 +96,9 @@ export class StoredResponse {
   /** The finished response's own object; null while it runs, or where it failed. */
   finished(): RequestBody | null {
     const head = this.log.head()
-    if (!this.log.isEnded || this.log.isCut || head === null || head.status >= 400) return null
-    return this.#object(head)
+    if (this.log.isCut || head === null || head.status >= 400) return null
+    const object = this.#object(head)
+    return object === null || RUNNING.has(object.value(STATUS)) ? null : object
   }
 
   /** Nobody finds it any more; what still runs ends. */
@@ -100,9 +109,9 @@ export class StoredResponse {
   }
 
   #object(head: LogHead): RequestBody | null {
-    if (isEventStream(head))
-      return responseIn(this.log.isEnded ? this.#lastEvent() : this.log.event(0))
-    return this.log.isEnded ? scanObject(this.log.bytesFrom(0)) : null
+    if (!isEventStream(head)) return scanObject(this.log.bytesFrom(0))
+    const last = responseIn(this.#lastEvent())
+    return last !== null || this.log.isEnded ? last : responseIn(this.log.event(0))
   }
 
   /** The last event that says something; some nodes send `[DONE]` behind it. */

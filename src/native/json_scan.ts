@@ -95,6 +95,7 @@ export const KEY_NAMES = [
   'response_id',
   'starting_after',
   'warmpath:resume',
+  'status',
 ] as const
 
 export type KeyName = Exclude<(typeof KEY_NAMES)[number], ''>

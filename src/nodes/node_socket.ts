@@ -12,8 +12,8 @@
  *
  * Contract: a chunk that undici's handlers get is a view of that buffer, so it is valid during the
  * call and the `afterRead` task of the same read, and whoever keeps it copies it (ReadGatherer).
- * undici itself keeps views of the head's fields until the head is whole, so what it has of one that
- * goes on in the next read is copied here.
+ * undici itself keeps views of the head's fields until the head is whole, so what it has of one
+ * that goes on in the next read is copied here.
  * While the parser is paused nothing is read, so an end comes behind the bytes: undici 7 fails an
  * assertion, which ends the process, when a reply without a length ends while it is paused.
  */

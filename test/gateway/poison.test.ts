@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { useScriptedGateway } from '../kept/scripted_gateway.ts'
+import { bodyOf } from '../kept/scripted_node.ts'
 import { metric, until } from './gateway.ts'
 
 const CHAT = '/v1/chat/completions'
@@ -9,12 +10,6 @@ const ROLE = 'data: {"choices":[{"index":0,"delta":{"role":"assistant","content"
 const DONE = 'data: [DONE]\n\n'
 const COMPLETE = 'warmpath_exchanges_total{reason="complete"}'
 const TRUNCATED = 'warmpath_exchanges_total{reason="truncated"}'
-
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = []
-  for await (const piece of request) pieces.push(piece as Buffer)
-  return Buffer.concat(pieces).toString()
-}
 
 describe.each([1, 2])('with %i gateway threads', threads => {
   const stage = useScriptedGateway(threads, 1)

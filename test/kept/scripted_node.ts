@@ -54,6 +54,12 @@ export function responseEvents(id: string): string[] {
   })
 }
 
+export async function bodyOf(request: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = []
+  for await (const piece of request) pieces.push(piece as Buffer)
+  return Buffer.concat(pieces).toString()
+}
+
 export class ScriptedNode {
   readonly stand = new StandInNode()
   /** Requests whose client, the gateway, went away before the end. */
@@ -67,9 +73,7 @@ export class ScriptedNode {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const pieces: Buffer[] = []
-    for await (const piece of request) pieces.push(piece as Buffer)
-    const body = Buffer.concat(pieces).toString()
+    const body = await bodyOf(request)
     const id = /"request_id":"(\w+)"/.exec(body)?.[1] ?? 'resp_own'
     const isChat = (request.url ?? '').startsWith('/v1/chat')
     const events = isChat ? CHAT_EVENTS : responseEvents(id)
