@@ -61,6 +61,8 @@ interface Place {
 const LOAD_WORDS = 3
 /** The block that stands in when neither the prompt nor the node knows its size: vLLM's default. */
 const BLOCK_SIZE_DEFAULT = 16
+/** Characters of an unknown model's name that the error repeats. */
+const NAME_SHOWN_MAX = 200
 const NONE: readonly Place[] = []
 
 /** Whole blocks of a prompt that an engine may reuse: the last token is always computed. */
@@ -133,7 +135,9 @@ export class Candidates {
     if (model === null || this.#known.has(model) || isSilent || this.#view.nodes.length === 0) {
       return new OperatingError('no_healthy_node', 'No healthy node can serve this request now.')
     }
-    return new OperatingError('model_not_found', `The model \`${model}\` does not exist.`, 'model')
+    const isLong = model.length > NAME_SHOWN_MAX
+    const shown = isLong ? `${model.slice(0, NAME_SHOWN_MAX)}…` : model
+    return new OperatingError('model_not_found', `The model \`${shown}\` does not exist.`, 'model')
   }
 
   /** True when a healthy node serves the model, busy or not. */

@@ -8,7 +8,8 @@ import { until } from '../gateway/gateway.ts'
 import { useStage } from '../gateway/stage.ts'
 
 const CHAT = '/v1/chat/completions'
-const GRACE_MS = 300
+/** Long enough that who comes back at once is in time on a busy machine, too. */
+const GRACE_MS = 900
 const CONFIG = `
 responses:
   grace_ms: ${GRACE_MS}ms
@@ -17,7 +18,7 @@ timeouts:
 `
 const RESUMABLE = { 'content-type': 'application/json', 'x-warmpath-resume': '1' }
 /** Tokens of an answer that takes some seconds. */
-const LONG = 2000
+const LONG = 6000
 
 function idOf(reply: Response): string {
   return reply.headers.get('x-warmpath-response-id') ?? ''
@@ -59,7 +60,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   })
 
   test('who comes back in time keeps it alive, and its leaving begins another grace', async () => {
-    const id = await leave('back', { max_tokens: 400 })
+    const id = await leave('back', { max_tokens: 1200 })
     const stop = new AbortController()
     const again = await fetch(`${stage.gateway.url}${CHAT}/${id}`, { signal: stop.signal })
     const reader = again.body?.getReader()

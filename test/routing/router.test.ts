@@ -76,6 +76,8 @@ describe('placement', () => {
     const { router } = fakeFleet([fakeNode(0), fakeNode(1, { state: 'unhealthy' })])
     const unknown = router.place({ ...THOUSAND, model: 'nope' }, [], NOBODY)
     expect(unknown).toMatchObject({ kind: 'refused', error: { code: 'model_not_found' } })
+    const long = router.place({ ...THOUSAND, model: 'x'.repeat(1_000_000) }, [], NOBODY)
+    expect(long.kind === 'refused' && long.error.message).toHaveLength(200 + 29)
     router.useView(fakeView([fakeNode(1, { state: 'unhealthy' })]))
     const down = router.place(THOUSAND, [], NOBODY)
     expect(down).toMatchObject({ kind: 'refused', error: { code: 'no_healthy_node' } })
