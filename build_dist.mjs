@@ -4,7 +4,7 @@
 // and links some 200 small files of ours and 90 of zod one by one, in every thread. What a thread
 // or the command line is started from keeps its path; all else lies in dist/chunks. A package that
 // is bundled has its licence in dist/licences. Types are checked by `npm run check`, not here.
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { rolldown } from 'rolldown'
 
@@ -13,28 +13,32 @@ const BUNDLED_PACKAGES = ['msgpackr', 'zod']
 
 const root = import.meta.dirname
 const dist = path.join(root, 'dist')
+/** Becomes dist/ once it is whole: a gateway that starts meanwhile finds the one or the other. */
+const made = path.join(root, `dist.${process.pid}`)
 
 function isBundled(id) {
   const isFile = id.startsWith('.') || path.isAbsolute(id)
   return isFile || BUNDLED_PACKAGES.includes(id)
 }
 
-rmSync(dist, { recursive: true, force: true })
 const bundle = await rolldown({
   cwd: root,
   input: Object.fromEntries(ENTRIES.map(name => [name, `src/${name}.ts`])),
   platform: 'node',
   external: id => !isBundled(id),
 })
+rmSync(made, { recursive: true, force: true })
 await bundle.write({
-  dir: dist,
+  dir: made,
   format: 'esm',
   sourcemap: true,
   entryFileNames: '[name].js',
   chunkFileNames: 'chunks/[name]-[hash].js',
 })
-mkdirSync(path.join(dist, 'licences'))
+mkdirSync(path.join(made, 'licences'))
 for (const name of BUNDLED_PACKAGES) {
   const licence = path.join(root, 'node_modules', name, 'LICENSE')
-  copyFileSync(licence, path.join(dist, 'licences', `${name}.txt`))
+  copyFileSync(licence, path.join(made, 'licences', `${name}.txt`))
 }
+rmSync(dist, { recursive: true, force: true })
+renameSync(made, dist)

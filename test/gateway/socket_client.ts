@@ -21,6 +21,9 @@ export class SocketClient {
   readonly texts: string[] = []
   readonly binary: [string | null, number | null, Buffer][] = []
   readonly closed: Promise<Closing>
+  readonly #messages: Message[] = []
+  /** Texts that have been parsed: a test that waits looks at them all, time after time. */
+  #seen = 0
 
   constructor(ws: WebSocket) {
     this.ws = ws
@@ -35,8 +38,19 @@ export class SocketClient {
     }))
   }
 
-  get messages(): Message[] {
-    return this.texts.filter(text => text !== '[DONE]').map(text => JSON.parse(text) as Message)
+  get messages(): readonly Message[] {
+    for (const text of this.texts.slice(this.#seen)) {
+      if (text !== '[DONE]') this.#messages.push(JSON.parse(text) as Message)
+    }
+    this.#seen = this.texts.length
+    return this.#messages
+  }
+
+  /** As if no text had come yet. */
+  forget(): void {
+    this.texts.length = 0
+    this.#messages.length = 0
+    this.#seen = 0
   }
 
   /** Messages of one lane; null is the default one. */

@@ -125,7 +125,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const ids = [id, `resp_${'0'.repeat(32)}`, `wpr_${'0'.repeat(32)}`, 'x'.repeat(300)]
     for (const response_id of ids) {
       for (const type of ['warmpath:resume', 'warmpath:cancel']) {
-        other.texts.length = 0
+        other.forget()
         other.ask({ type, response_id, stream_id: 'a' })
         const said = await other.until(message => message.type === 'error', 'an answer')
         const text = JSON.stringify(said).replace(response_id, 'ID')
@@ -216,7 +216,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   test('generate: false warms a prompt: no output, and a response to go on from', async () => {
     const client = await open(RESPONSES)
     for (const store of [true, false]) {
-      client.texts.length = 0
+      client.forget()
       client.ask(create('You are terse.', { generate: false, store }))
       await client.ended(null)
       expect(client.messages.map(({ type, sequence_number: n }) => [type, n])).toEqual([
@@ -235,7 +235,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
         { role: 'user', content: 'Go on.' },
       ])
     }
-    client.texts.length = 0
+    client.forget()
     client.ask(create('x', { generate: false, max_output_tokens: 3, model: 'nobody' }))
     await client.ended(null)
     expect(client.messages.map(codeOf)).toEqual(['model_not_found'])

@@ -63,6 +63,8 @@ describe('following', () => {
     const bench = newBench()
     const publisher = await newPublisher()
     await bench.follow(publisher, 0, { blockCount: 6 })
+    // What is published before would be replayed, over a gap.
+    await bench.until(report => report.isConnected && report.isJoined)
     await publisher.publish(stored({ chain: 0, count: 4 }))
     await publisher.publish(stored({ chain: 1, count: 2 }))
     expect((await bench.untilSeq(1)).counters.overfull).toBe(0)
