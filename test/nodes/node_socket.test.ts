@@ -42,6 +42,23 @@ async function rawNode(answer: (socket: Socket) => void, protocol = 'http'): Pro
   return targetOf(server, protocol)
 }
 
+interface CutNode {
+  readonly node: SocketTarget
+  readonly cutAt: (cut: number) => void
+}
+
+/** A node that says `reply` in two pieces. */
+async function cutNode(reply: string, protocol: string): Promise<CutNode> {
+  let cut = 0
+  const node = await rawNode(socket => {
+    socket.write(reply.slice(0, cut), () => setImmediate(() => socket.write(reply.slice(cut))))
+  }, protocol)
+  const cutAt = (next: number): void => {
+    cut = next
+  }
+  return { node, cutAt }
+}
+
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0
 
 /** A key of 127.0.0.1 and a certificate that only itself vouches for. */
@@ -122,12 +139,10 @@ describe.each(hasOpenssl ? ['http', 'https'] : ['http'])('a socket to a node, %s
 
   test('a reply that is cut at any byte, and paused at every piece, arrives whole', async () => {
     const reply = chunked('one', 'two and a half', 'three')
-    let cut = 0
-    const node = await rawNode(socket => {
-      socket.write(reply.slice(0, cut), () => setImmediate(() => socket.write(reply.slice(cut))))
-    }, protocol)
+    const { node, cutAt } = await cutNode(reply, protocol)
     const sockets = openSockets()
-    for (cut = 1; cut < reply.length; cut++) {
+    for (let cut = 1; cut < reply.length; cut++) {
+      cutAt(cut)
       const got = new Collect(({ controller }) => {
         controller?.pause()
         setImmediate(() => controller?.resume())
@@ -143,12 +158,10 @@ describe.each(hasOpenssl ? ['http', 'https'] : ['http'])('a socket to a node, %s
     const fields = { 'x-first': 'a'.repeat(200), 'x-second': 'b'.repeat(300), 'x-third': 'c' }
     const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
     const reply = `HTTP/1.1 200 OK\r\n${lines.join('')}content-length: 2\r\n\r\nok`
-    let cut = 0
-    const node = await rawNode(socket => {
-      socket.write(reply.slice(0, cut), () => setImmediate(() => socket.write(reply.slice(cut))))
-    }, protocol)
+    const { node, cutAt } = await cutNode(reply, protocol)
     const sockets = openSockets()
-    for (cut = 1; cut < reply.length; cut++) {
+    for (let cut = 1; cut < reply.length; cut++) {
+      cutAt(cut)
       const got = new Collect()
       sockets.dispatch(node, GET, got)
       await got.ended
