@@ -13,7 +13,7 @@ const BUNDLED_PACKAGES = ['msgpackr', 'zod']
 
 const root = import.meta.dirname
 const dist = path.join(root, 'dist')
-/** Becomes dist/ once it is whole: a gateway that starts meanwhile finds the one or the other. */
+// Becomes dist/ once it is whole, so that dist/ is missing for a moment and not for the build.
 const made = path.join(root, `dist.${process.pid}`)
 
 function isBundled(id) {
