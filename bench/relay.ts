@@ -127,7 +127,7 @@ async function runScenarios(
       if (target === undefined) throw new Error(`${name} was not started`)
       return await runCell(scenario, target, stage.loadCore, { ...load, seconds })
     }
-    for (const name of byName.keys()) await cell(name, load.seconds / 3)
+    for (const name of byName.keys()) await cell(name, load.seconds)
     const of = await runRounds([...byName.keys()], rounds, name => cell(name, load.seconds))
     cells.set(scenario.name, of)
     process.stdout.write(`${scenario.name}: ${rounds} rounds of ${byName.size} targets done\n`)

@@ -2,14 +2,13 @@
  * The baseline with the response log switched on: every body passes a log of its own on its way
  * to the same writer. The difference to the baseline is what the log costs and nothing else.
  *
- *     undici ─► LoggedHandler ─► ResponseLog.append ─► (reader) ─► Exchange ─► client
+ *     CoalescingHandler ─► LoggedHandler ─► ResponseLog.append ─► (reader) ─► Exchange ─► client
  *
  * One reader on the same thread in window mode, as the gateway's common case is. What it does
  * badly: the writer pauses the node by itself, so the log never sees a reader that lags.
  */
 import { Buffer } from 'node:buffer'
 import type { Dispatcher } from 'undici'
-import { ReadGatherer } from '../../src/nodes/read_gatherer.ts'
 import type { LogEnd, LogReader } from '../../src/responses/log_reader.ts'
 import { ResponseLog } from '../../src/responses/response_log.ts'
 
@@ -24,7 +23,6 @@ export class LoggedHandler implements Dispatcher.DispatchHandler, LogReader {
   readonly #inner: Dispatcher.DispatchHandler
   #controller: Dispatcher.DispatchController | null = null
   #log: ResponseLog | null = null
-  readonly #gatherer = new ReadGatherer(piece => this.#log?.append(piece))
 
   constructor(inner: Dispatcher.DispatchHandler) {
     this.#inner = inner
@@ -58,7 +56,7 @@ export class LoggedHandler implements Dispatcher.DispatchHandler, LogReader {
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#gatherer.push(chunk)
+    this.#log?.append(chunk)
   }
 
   onResponseEnd(): void {
@@ -86,7 +84,6 @@ export class LoggedHandler implements Dispatcher.DispatchHandler, LogReader {
   }
 
   #close(end: LogEnd): void {
-    this.#gatherer.flush()
     const log = this.#log
     this.#log = null
     log?.end(end)

@@ -9,10 +9,10 @@
  *
  * Two ways to write a stream, both honest, so both are measured:
  *   default       each HTTP chunk of the node is one corked write: one send a token, always
- *   `--coalesce`  what one read brought leaves in one cork, from a microtask behind the parser;
- *                 equal when tokens are paced, several times cheaper in bulk
+ *   `--coalesce`  what one read brought leaves in one cork, from a microtask behind the parser
+ *                 (coalesced.ts); equal when tokens are paced, several times cheaper in bulk
  *
- * `--log` sends every body through a response log on its way (logged.ts).
+ * `--log` sends every body through a response log on its way (logged.ts), behind `--coalesce`.
  *
  * What it does badly: everything that a gateway is for.
  */
@@ -20,6 +20,7 @@
 import uWS, { type HttpRequest, type HttpResponse } from 'uWebSockets.js'
 import { parseArgs } from 'node:util'
 import { type Dispatcher, Pool } from 'undici'
+import { CoalescingHandler } from './coalesced.ts'
 import { LoggedHandler } from './logged.ts'
 
 /** Bodies of requests above this are cut off: the baseline has no other defence of its memory. */
@@ -48,8 +49,6 @@ function endsStream(chunk: Buffer): boolean {
 
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #response: HttpResponse
-  readonly #isCoalescing: boolean
-  readonly #chunks: Buffer[] = []
   #controller: Dispatcher.DispatchController | null = null
   #head: readonly [string, Record<string, string | string[] | undefined>] | null = null
   #length = -1
@@ -57,12 +56,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   #rest: Buffer | null = null
   #isOver = false
   #isEnded = false
-  #isScheduled = false
   #isStarted = false
 
-  constructor(response: HttpResponse, isCoalescing: boolean) {
+  constructor(response: HttpResponse) {
     this.#response = response
-    this.#isCoalescing = isCoalescing
     response.onAborted(() => {
       this.#isOver = true
       this.#controller?.abort(new Error('client left'))
@@ -92,16 +89,14 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#received += chunk.length
-    this.#chunks.push(chunk)
     // The end goes out with the last event, not in a send of its own.
     if (this.#length < 0 && endsStream(chunk)) this.#isEnded = true
-    if (!this.#isCoalescing) this.#flush()
-    else this.#schedule()
+    this.#send(chunk)
   }
 
   onResponseEnd(): void {
     this.#isEnded = true
-    if (!this.#isScheduled) this.#flush()
+    this.#send(EMPTY)
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, _error: Error): void {
@@ -111,31 +106,18 @@ class Exchange implements Dispatcher.DispatchHandler {
     else this.#response.cork(() => this.#response.writeStatus('502 Bad Gateway').end())
   }
 
-  #schedule(): void {
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    queueMicrotask(() => {
-      this.#isScheduled = false
-      this.#flush()
-    })
-  }
-
-  #flush(): void {
+  #send(bytes: Buffer): void {
     if (this.#isOver) return
-    this.#response.cork(() => this.#write())
+    this.#response.cork(() => this.#write(bytes))
   }
 
-  #write(): void {
+  #write(bytes: Buffer): void {
     const response = this.#response
     if (this.#head !== null) this.#writeHead(this.#head)
     let isTaken = true
-    if (this.#chunks.length > 0) {
-      // One write, not many: past its 16 KB cork uWebSockets.js sends each piece by itself.
-      const [first = EMPTY] = this.#chunks
-      const bytes = this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks)
+    if (bytes.length > 0) {
       isTaken = this.#length >= 0 ? this.#writeSized(bytes) : response.write(bytes)
     }
-    this.#chunks.length = 0
     if (this.#isEnded && (this.#length < 0 || this.#received === 0)) {
       this.#isOver = true
       response.end()
@@ -212,7 +194,9 @@ function serve({ port, nodes, isCoalescing, isLogging }: Settings): void {
       const path = query ? `${request.getUrl()}?${query}` : request.getUrl()
       const method = request.getCaseSensitiveMethod()
       const headers = copyHeaders(request)
-      const exchange = new Exchange(response, isCoalescing)
+      const exchange = new Exchange(response)
+      const logged = isLogging ? new LoggedHandler(exchange) : exchange
+      const handler = isCoalescing ? new CoalescingHandler(logged) : logged
       const parts: Buffer[] = []
       let bytes = 0
       response.onData((part, isLast) => {
@@ -232,7 +216,7 @@ function serve({ port, nodes, isCoalescing, isLogging }: Settings): void {
             headers,
             body: body !== undefined && body.length > 0 ? body : null,
           },
-          isLogging ? new LoggedHandler(exchange) : exchange,
+          handler,
         )
       })
     })
