@@ -4,12 +4,12 @@
 // and links some 200 small files of ours and 90 of zod one by one, in every thread. What a thread
 // or the command line is started from keeps its path; all else lies in dist/chunks. A package that
 // is bundled has its licence in dist/licences. Types are checked by `npm run check`, not here.
-import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { rolldown } from 'rolldown'
 
 const ENTRIES = ['cli', 'front/gateway_thread', 'nodes/kv_events/worker', 'prompt/prompt_worker']
-const BUNDLED_PACKAGES = ['msgpackr', 'zod']
+const BUNDLED_PACKAGES = ['lru-cache', 'msgpackr', 'zod']
 
 const root = import.meta.dirname
 const dist = path.join(root, 'dist')
@@ -37,8 +37,9 @@ await bundle.write({
 })
 mkdirSync(path.join(made, 'licences'))
 for (const name of BUNDLED_PACKAGES) {
-  const licence = path.join(root, 'node_modules', name, 'LICENSE')
-  copyFileSync(licence, path.join(made, 'licences', `${name}.txt`))
+  const home = path.join(root, 'node_modules', name)
+  const licence = readdirSync(home).find(file => file.startsWith('LICENSE'))
+  copyFileSync(path.join(home, licence), path.join(made, 'licences', `${name}.txt`))
 }
 rmSync(dist, { recursive: true, force: true })
 renameSync(made, dist)

@@ -1,5 +1,5 @@
 /**
- * Hands on what one read of a node's socket brought as one piece, from a microtask behind the parser.
+ * Hands on what one read of a node's socket brought as one piece, from a microtask behind it.
  *
  *     undici ─► CoalescingHandler ─► (LoggedHandler ─►) Exchange ─► client
  *
