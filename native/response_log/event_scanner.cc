@@ -128,7 +128,8 @@ ScanFacts EventScanner::scan(const std::uint8_t* bytes, std::size_t size, EventS
   std::size_t lf = find(bytes, at, size, '\n');
   std::size_t cr = find(bytes, at, size, '\r');
   while (at < size) {
-    if (lf < at) lf = find(bytes, at, size, '\n');
+    // Most lines are followed by the empty one: no call for it.
+    if (lf < at) lf = bytes[at] == '\n' ? at : find(bytes, at, size, '\n');
     if (cr < at) cr = find(bytes, at, size, '\r');
     const bool is_cr = cr < lf;
     const std::size_t to = is_cr ? cr : lf;

@@ -190,10 +190,23 @@ export function cacheEntries(
 
 /** Whether a path of the source is to be loaded at start. */
 export function isPreloaded(preload: CacheSettings['preload'], name: string): boolean {
-  if (preload === undefined) return false
-  const prefixes = typeof preload === 'string' ? [preload] : preload
-  return prefixes.some(prefix => {
-    const below = prefix.replace(/^\/+|\/+$/g, '')
-    return below === '' || isInside(name, below)
-  })
+  return preloadPrefixes(preload).some(prefix => isBelow(prefix, name))
+}
+
+/** The prefixes to be loaded at start below which none of the source's files lies. */
+export function emptyPreloads(
+  preload: CacheSettings['preload'],
+  names: readonly string[],
+): readonly string[] {
+  return preloadPrefixes(preload).filter(prefix => !names.some(name => isBelow(prefix, name)))
+}
+
+function preloadPrefixes(preload: CacheSettings['preload']): readonly string[] {
+  if (preload === undefined) return []
+  return typeof preload === 'string' ? [preload] : preload
+}
+
+function isBelow(prefix: string, name: string): boolean {
+  const below = prefix.replace(/^\/+|\/+$/g, '')
+  return below === '' || isInside(name, below)
 }

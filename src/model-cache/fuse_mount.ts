@@ -4,7 +4,7 @@
  * small ones and the preload at once, in the background.
  */
 import type { FrontMode, HandedMount } from '../native/model_mount.ts'
-import { isPreloaded } from './config.ts'
+import { emptyPreloads, isPreloaded } from './config.ts'
 import { DirectorySource } from './directory_source.ts'
 import { FuseFront } from './fuse_front.ts'
 import { type Mount, type MountOptions, memberOf } from './mount.ts'
@@ -65,6 +65,10 @@ export function fuseMount(options: FuseMountOptions): Mount {
       writeRunFile(runFolder, { pid: process.pid, accelerated, names: [] })
       await member.start()
       made.serve({ residents: member.residents, metrics: member.metrics })
+      const names = member.caches.flatMap(cache => [...cache.slots()].map(slot => slot.file.path))
+      for (const preload of emptyPreloads(entry.preload, names)) {
+        log.warn({ path: accelerated, preload }, 'preload: the source has no file below this yet')
+      }
       void member.preload()
     },
     close: async () => {

@@ -6,6 +6,7 @@ import { ConfigurationError } from '../../src/config/error.ts'
 import { loadStorage } from '../../src/config/storage.ts'
 import {
   cacheEntries,
+  emptyPreloads,
   isPreloaded,
   overlapFault,
   storageSchema,
@@ -137,6 +138,13 @@ test('preload is everything, or what lies below its paths', () => {
   expect(isPreloaded('/', 'a/b')).toBe(true)
   expect(isPreloaded(['/a/', 'c'], 'a/b')).toBe(true)
   expect(isPreloaded(['/a/', 'c'], 'ab')).toBe(false)
+})
+
+test('a preload below which nothing lies is known', () => {
+  expect(emptyPreloads(undefined, [])).toEqual([])
+  expect(emptyPreloads('/', ['a/b'])).toEqual([])
+  expect(emptyPreloads(['/a/', 'b', '/ab'], ['a/b'])).toEqual(['b', '/ab'])
+  expect(emptyPreloads('/', [])).toEqual(['/'])
 })
 
 test('listening beyond loopback needs a token', () => {
