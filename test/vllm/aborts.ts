@@ -1,6 +1,7 @@
 /** A client that leaves frees the engine: in decode, in prefill, and in the engine's own queue. */
 import type { EngineBench } from './bench_of_engines.ts'
 import { check, type Report } from './report.ts'
+import { unlessStill } from './standstill.ts'
 import { median, msUntil, until } from './until.ts'
 import { dataOf, get, post, sumOf } from './wire.ts'
 
@@ -107,9 +108,9 @@ export async function checkAborts(report: Report, bench: EngineBench): Promise<v
   const measure = async (run: () => Promise<number | null>): Promise<string> => {
     const times: number[] = []
     for (let i = 0; times.length < TRIES; i++) {
-      check(i < 3 * TRIES, `only ${times.length} of ${i} requests were seen running`)
+      check(i < 5 * TRIES, `only ${times.length} of ${i} tries could be measured`)
       await msUntil(() => isIdle(bench), 'idle engines')
-      const ms = await run()
+      const ms = await unlessStill(run)
       if (ms !== null) times.push(ms)
     }
     return figures(times)
@@ -162,14 +163,14 @@ function textOf({ queued, leftMs, stayed, freedMs }: Left): string {
   )
 }
 
-/** Asks again where the engines were so fast, or so busy, that there was nothing to leave. */
+/** Tries again where the engines were so fast, or so busy, that there was nothing to leave. */
 async function leaveFullQueue(bench: EngineBench, origins: readonly string[]): Promise<Left> {
   for (let i = 0; i < TRIES; i++) {
     await msUntil(() => isIdle(bench), 'idle engines')
-    const left = await leaveQueue(bench, origins)
+    const left = await unlessStill(() => leaveQueue(bench, origins))
     if (left !== null) return left
   }
-  throw new Error(`in ${TRIES} tries the queues of the engines were never full`)
+  throw new Error(`in ${TRIES} tries the queues were never full, or the machine stood still`)
 }
 
 /**
