@@ -158,7 +158,7 @@ interface Left {
 
 function textOf({ queued, leftMs, stayed, freedMs }: Left): string {
   return (
-    `${queued} left after ${Math.round(leftMs)} ms while ${stayed} went on or were answered whole, ` +
+    `${queued} left after ${Math.round(leftMs)} ms while ${stayed} went on or came to their end, ` +
     `and those after ${Math.round(freedMs)} ms`
   )
 }
