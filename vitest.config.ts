@@ -2,7 +2,11 @@ import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /** What measures, or what a peer that is late to answer makes read its source a second time. */
-const ALONE = ['test/bench/**/*.test.ts', 'test/model-cache/**/*.test.ts']
+const ALONE = [
+  'test/bench/**/*.test.ts',
+  'test/gateway/slow_reader.test.ts',
+  'test/model-cache/**/*.test.ts',
+]
 
 const common = {
   // Every file has a process of its own: the native state is process-wide.
