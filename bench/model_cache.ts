@@ -3,9 +3,10 @@
  * baseline of the same interleaved run; `null` is the baseline measured twice, and what lies
  * within it is no difference.
  *
- *     npm run bench -- model-cache [--rounds 7] [--only resident|hydrate|loads|instances]
+ *     npm run bench -- model-cache [--rounds 7] [--only resident|hydrate|loads|instances|
+ *                                          safetensors]
  *                                  [--size-mib 2048]     the file of resident and hydrate
- *                                  [--model-mib 2720]    the model of loads and instances
+ *                                  [--model-mib 2720]    the model of the other parts
  *                                  [--source-gbps 0.95]  what the throttled source gives
  *
  * The source's memory, three stores and what is touched between must fit: five times the model
@@ -15,6 +16,7 @@ import { benchHydrate } from './model_cache_parts/hydrate.ts'
 import { benchInstances } from './model_cache_parts/instances.ts'
 import { benchLoads } from './model_cache_parts/loads.ts'
 import { benchResident } from './model_cache_parts/resident.ts'
+import { benchSafetensors } from './model_cache_parts/safetensors.ts'
 import { type BenchOptions, type BenchResult, numberOption, option } from './options.ts'
 
 const ROUNDS = 7
@@ -27,7 +29,7 @@ const INSTANCE_ROUNDS_MAX = 3
 /** Of the article's machine with a model of 62 GB: 7.63 Gbit/s. */
 const SOURCE_GBPS = 0.95
 
-const PARTS = ['resident', 'hydrate', 'loads', 'instances']
+const PARTS = ['resident', 'hydrate', 'loads', 'instances', 'safetensors']
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
   const { isQuick, words } = options
@@ -50,5 +52,6 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     ...(isWanted('hydrate') ? { hydrate: await benchHydrate(plan) } : {}),
     ...(isWanted('loads') ? { loads: await benchLoads(plan) } : {}),
     ...(isWanted('instances') ? { instances: await benchInstances(few) } : {}),
+    ...(isWanted('safetensors') ? { safetensors: await benchSafetensors(plan) } : {}),
   }
 }

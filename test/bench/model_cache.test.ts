@@ -6,6 +6,7 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { run } from '../../bench/model_cache.ts'
 import { rcloneVersion } from '../../bench/model_cache_parts/rclone.ts'
+import { hasSafetensors } from '../../bench/model_cache_parts/safetensors.ts'
 import { read, Site } from '../../bench/model_cache_parts/site.ts'
 import { readBenchOptions } from '../../bench/options.ts'
 import { canMount } from '../model-cache/privileges.ts'
@@ -73,6 +74,21 @@ describe.runIf(canMount)('bench model-cache', () => {
     // The goal of the real run is 1.05; here one chunk of 68 MiB read twice is 0.06.
     expect(cold!.source_reads).toBeLessThanOrEqual(1.2)
   })
+
+  it.runIf(hasSafetensors())(
+    'loads the same tensors in Python from the mount',
+    { timeout: PART_MS_MAX },
+    async () => {
+      // Wrong bytes would end it.
+      expect(await quick('safetensors')).toMatchObject({
+        safetensors: {
+          tensors: 32,
+          map_accelerated_to_source: ratio,
+          read_accelerated_to_source: ratio,
+        },
+      })
+    },
+  )
 
   it('imitates a source that gives so many bytes a second, and counts them', async () => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-throttled-'))
