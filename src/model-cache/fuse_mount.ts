@@ -7,6 +7,7 @@ import type { FrontMode, HandedMount } from '../native/model_mount.ts'
 import { emptyPreloads, isPreloaded } from './config.ts'
 import { DirectorySource } from './directory_source.ts'
 import { FuseFront } from './fuse_front.ts'
+import type { Member } from './member.ts'
 import { type Mount, type MountOptions, memberOf } from './mount.ts'
 import { requestLimit } from './request_limit.ts'
 import { removeRunFile, writeRunFile } from './run_file.ts'
@@ -65,10 +66,7 @@ export function fuseMount(options: FuseMountOptions): Mount {
       writeRunFile(runFolder, { pid: process.pid, accelerated, names: [] })
       await member.start()
       made.serve({ residents: member.residents, metrics: member.metrics })
-      const names = member.caches.flatMap(cache => [...cache.slots()].map(slot => slot.file.path))
-      for (const preload of emptyPreloads(entry.preload, names)) {
-        log.warn({ path: accelerated, preload }, 'preload: the source has no file below this yet')
-      }
+      if (entry.preload !== undefined) warnOfEmptyPreloads(options, member)
       void member.preload()
     },
     close: async () => {
@@ -76,5 +74,14 @@ export function fuseMount(options: FuseMountOptions): Mount {
       await member.close()
       removeRunFile(runFolder, entry.accelerated)
     },
+  }
+}
+
+/** A prefix that was mistyped loads nothing; files may also come below it later. */
+function warnOfEmptyPreloads({ entry, log }: MountOptions, member: Member): void {
+  const names = member.caches.flatMap(cache => [...cache.slots()].map(slot => slot.file.path))
+  for (const preload of emptyPreloads(entry.preload, names)) {
+    const path = entry.accelerated
+    log.warn({ path, preload }, 'preload: the source has no file below this yet')
   }
 }
