@@ -16,7 +16,7 @@
  */
 import type * as Zmq from 'zeromq'
 import { peekTs } from './decode.ts'
-import type { Frame } from './subscriber.ts'
+import type { Frame } from './known_batches.ts'
 
 export type ZmqModule = typeof Zmq
 

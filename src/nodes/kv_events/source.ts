@@ -12,10 +12,11 @@
 import type { KvSubscription } from '../kv_feed.ts'
 import { decodeBatch } from './decode.ts'
 import { Interpreter } from './interpreter.ts'
+import type { Frame } from './known_batches.ts'
 import type { SourceReport } from './protocol.ts'
 import type { SlotIndex } from './slot_index.ts'
 import { LiveSocket, ReplaySocket, type ZmqModule } from './sockets.ts'
-import { type Applied, type Frame, Subscriber } from './subscriber.ts'
+import { type Applied, Subscriber } from './subscriber.ts'
 
 /** Replays that run at once on the thread: bounds the memory of their replies. */
 export const REPLAYS_AT_ONCE_MAX = 8

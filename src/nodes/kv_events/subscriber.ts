@@ -9,12 +9,12 @@
  *     any state: the sequence falls back, or a batch is not the one we know ─► restart: drop the
  *     blocks, then join from 0.
  *
- * A batch is known by its sequence number, the engine's time stamp and a checksum of its bytes: a
- * clock that stands still, or ticks coarsely, tells no two engines apart. The wire has no epoch, so
- * a restarted engine shows itself in one of three ways: a live sequence that falls back; a replay
- * asked from our last batch that begins with another batch under the same number (it has overtaken
- * us already); or, after a reconnect, a replay that has nothing from there on (it is behind us).
- * That is why every replay asks from `last`, not from `last + 1`.
+ * The wire has no epoch, so a restarted engine shows itself in one of three ways: a live sequence
+ * that falls back; a replay asked from our last batch that begins with another batch under the same
+ * number (it has overtaken us already); or, after a reconnect, a replay that has nothing from there
+ * on (it is behind us). That is why every replay asks from `last`, not from `last + 1`. A replay
+ * may show it while frames of the engine before still come live: they are older than what is known
+ * under their numbers, and dropped, until the first that is not.
  *
  * Worked example: applied up to 7. Live 10 arrives: a gap. 10 is buffered, a replay asked from 7;
  * it brings 7 (the very batch: same engine), 8, 9, then stops without its marker (the engine's send
@@ -30,14 +30,7 @@
  * progress. Silence is the transport's to notice (`replaySilent`).
  */
 
-import { crc32 } from 'node:zlib'
-
-export interface Frame {
-  readonly seq: number
-  /** The batch's time stamp; NaN when it has none. */
-  readonly ts: number
-  readonly payload: Uint8Array
-}
+import { type Frame, isSame, KnownBatches } from './known_batches.ts'
 
 /** Live frames held back during one replay; past it the replay is given up. */
 export const BUFFER_FRAMES_MAX = 20_000
@@ -47,8 +40,6 @@ export const BUFFER_BYTES_MAX = 32 * 2 ** 20
 export const REPLAY_CUTS_MAX = 2
 /** Replays in a row that each ended before the buffered frames, before the gap is accepted. */
 export const GAP_REPLAYS_MAX = 2
-/** Recent batches whose identity is kept, to tell a late duplicate from a restarted engine. */
-const STAMPS = 256
 
 /**
  * What became of a batch: `cleared` when it emptied the rank on its way, `lost` when it, or an
@@ -80,16 +71,13 @@ export class Subscriber {
   readonly counts: SubscriberCounts
   readonly #effects: SubscriberEffects
   readonly #hasReplay: boolean
-  readonly #stamps: Float64Array
-  /** NaN where no batch is known. */
-  readonly #sums: Float64Array
+  /** What was applied of this engine's life. */
+  readonly #known = new KnownBatches()
   #phase: Phase
   /** Batches were lost for good. */
   #hasLost: boolean
   /** A replay was given up: more may be missing than the live stream has shown so far. */
   #isUncertain: boolean
-  /** Last batch applied; -1 before the first of this engine's life. */
-  #last: number
   /** Last sequence seen live; -1 before the first. */
   #lastLive: number
   #buffer: Frame[]
@@ -104,17 +92,16 @@ export class Subscriber {
   /** Without a replay: the first frame of a new connection follows on, or the engine is another. */
   #mustContinue: boolean
   #isJoined: boolean
+  /** A replay showed a restart: what is heard live may still be the engine's before it. */
+  #mayBeLate: boolean
 
   constructor(effects: SubscriberEffects, hasReplay: boolean) {
     this.counts = { applied: 0, duplicates: 0, gaps: 0, replays: 0, restarts: 0 }
     this.#effects = effects
     this.#hasReplay = hasReplay
-    this.#stamps = new Float64Array(STAMPS)
-    this.#sums = new Float64Array(STAMPS).fill(Number.NaN)
     this.#phase = 'idle'
     this.#hasLost = false
     this.#isUncertain = false
-    this.#last = -1
     this.#lastLive = -1
     this.#buffer = []
     this.#bufferBytes = 0
@@ -126,6 +113,7 @@ export class Subscriber {
     this.#isUnverified = false
     this.#mustContinue = false
     this.#isJoined = false
+    this.#mayBeLate = false
   }
 
   get phase(): Phase {
@@ -139,7 +127,7 @@ export class Subscriber {
 
   /** Last batch applied; -1 before the first. */
   get last(): number {
-    return this.#last
+    return this.#known.last
   }
 
   /** Something was heard of the engine: a batch, or a whole replay without any. */
@@ -162,18 +150,22 @@ export class Subscriber {
       // Held frames are of the lost connection, or published before this replay: it has them.
       this.#buffer = []
       this.#bufferBytes = 0
-      this.#ask(Math.max(this.#last, 0))
+      this.#lastLive = this.last
+      this.#ask(Math.max(this.last, 0))
     }
   }
 
   /** It lost it: a new process may answer behind the same address, to be verified first. */
   disconnected(): void {
-    this.#isUnverified = this.#last >= 0 || this.#hasReplay
+    this.#isUnverified = this.last >= 0 || this.#hasReplay
   }
 
   live(frame: Frame): void {
-    if (this.#isOld(frame)) return
-    this.#lastLive = frame.seq
+    if (this.#isPast(frame)) return
+    if (!this.#mayBeLate) {
+      if (this.#isOld(frame)) return
+      this.#lastLive = frame.seq
+    }
     // A frame may come before the news of the connection that brought it.
     const mustVerify = this.#isUnverified && this.#hasReplay
     if (this.#phase !== 'replaying' && !mustVerify) {
@@ -181,7 +173,7 @@ export class Subscriber {
       return
     }
     this.#hold(frame)
-    if (this.#phase !== 'replaying') this.#ask(Math.max(this.#last, 0))
+    if (this.#phase !== 'replaying') this.#ask(Math.max(this.last, 0))
     if (this.#buffer.length > BUFFER_FRAMES_MAX || this.#bufferBytes > BUFFER_BYTES_MAX) {
       this.#giveUp()
     }
@@ -192,12 +184,12 @@ export class Subscriber {
     if (this.#phase !== 'replaying' || frame.seq < this.#replayFrom) return
     const isFirst = !this.#sawFirst
     this.#sawFirst = true
-    if (frame.seq <= this.#last) {
+    if (frame.seq <= this.last) {
       // Another batch has the number of our last one: another engine that has overtaken us.
-      if (this.#compare(frame) === 'other') this.#restart(null)
+      if (this.#known.compare(frame) === 'other') this.#restart(null)
       return
     }
-    if (!isFirst && frame.seq !== this.#last + 1) {
+    if (!isFirst && frame.seq !== this.last + 1) {
       // A hole inside a replay: the sender dropped messages at its limit.
       this.#cut()
       return
@@ -211,7 +203,7 @@ export class Subscriber {
   /** The replay's end marker. */
   replayEnded(): void {
     if (this.#phase !== 'replaying') return
-    const isEmpty = !this.#sawFirst && this.#last >= 0
+    const isEmpty = !this.#sawFirst && this.last >= 0
     if (isEmpty && this.#buffer.length === 0) {
       // Nothing at or past our last batch, and no live frame that says otherwise.
       this.#restart(null)
@@ -240,7 +232,7 @@ export class Subscriber {
   #cut(): void {
     this.#cuts = this.#hasProgress ? 0 : this.#cuts + 1
     if (this.#cuts >= REPLAY_CUTS_MAX) this.#giveUp()
-    else this.#ask(Math.max(this.#last, 0))
+    else this.#ask(Math.max(this.last, 0))
   }
 
   #giveUp(): void {
@@ -260,11 +252,11 @@ export class Subscriber {
    * here too, and then counts as dealt with.
    */
   #isOld(frame: Frame): boolean {
-    if (frame.seq > Math.max(this.#last, this.#lastLive)) return false
+    if (frame.seq > Math.max(this.last, this.#lastLive)) return false
     const isBuffered = this.#buffer.some(held => held.seq === frame.seq && isSame(held, frame))
-    const known = isBuffered ? 'same' : this.#compare(frame)
+    const known = isBuffered ? 'same' : this.#known.compare(frame)
     // Replayed ahead of the live stream, which is still on its way: not a fall back.
-    const isAhead = frame.seq > this.#lastLive && frame.ts <= this.#lastTs()
+    const isAhead = frame.seq > this.#lastLive && this.#known.isNoNewer(frame)
     if (known === 'same' || (known === 'unknown' && isAhead)) {
       this.counts.duplicates++
       this.#lastLive = Math.max(this.#lastLive, frame.seq)
@@ -274,9 +266,17 @@ export class Subscriber {
     return true
   }
 
+  /** Drops a frame of the engine before; the first that is none ends the doubt. */
+  #isPast(frame: Frame): boolean {
+    if (!this.#mayBeLate || this.last < 0) return false
+    this.#mayBeLate = this.#known.isBehind(frame)
+    if (this.#mayBeLate) this.counts.duplicates++
+    return this.#mayBeLate
+  }
+
   /** Applies a live frame, or deals with the gap before it. */
   #follow(frame: Frame, isNew: boolean): void {
-    const expected = this.#last + 1
+    const expected = this.last + 1
     const isContinuous = frame.seq === expected
     const isOther = this.#mustContinue && !isContinuous
     this.#mustContinue = false
@@ -294,7 +294,7 @@ export class Subscriber {
     if (isNew) this.counts.gaps++
     if (!this.#hasReplay || this.#gapReplays >= GAP_REPLAYS_MAX) {
       // Publishers that count from 1 exist (they have no replay): nothing was before their first.
-      if (this.#last >= 0 || this.#hasReplay || frame.seq > 1) this.#hasLost = true
+      if (this.last >= 0 || this.#hasReplay || frame.seq > 1) this.#hasLost = true
       this.#phase = 'live'
       this.#accept(frame)
       return
@@ -304,7 +304,7 @@ export class Subscriber {
     // Held before the ask: an answer may come while asking.
     this.#phase = 'replaying'
     this.#hold(frame)
-    this.#ask(Math.max(this.#last, 0))
+    this.#ask(Math.max(this.last, 0))
   }
 
   /** Applies what was held back; `isFinal` accepts gaps instead of asking again. */
@@ -314,19 +314,15 @@ export class Subscriber {
     this.#bufferBytes = 0
     this.#cuts = 0
     for (const [index, frame] of held.entries()) {
-      if (frame.seq <= this.#last) {
-        const known = this.#compare(frame)
-        if (known === 'same' || (known === 'unknown' && frame.ts <= this.#lastTs())) {
-          // The replay came as far as the live stream: the gap is closed.
-          this.#gapReplays = 0
-          this.counts.duplicates++
-          continue
-        }
-        this.#restart(frame)
-      } else if (frame.ts < this.#lastTs()) {
-        // Ahead by number and yet older: a late frame of the engine before.
+      const isLate = this.#known.isBehind(frame)
+      if (!isLate) this.#lastLive = Math.max(this.#lastLive, frame.seq)
+      if (isLate || this.#known.compare(frame) === 'same') {
+        // The replay came as far as the live stream: the gap is closed.
+        if (frame.seq <= this.last) this.#gapReplays = 0
         this.counts.duplicates++
-      } else if (isFinal && frame.seq !== this.#last + 1) {
+      } else if (frame.seq <= this.last) {
+        this.#restart(frame)
+      } else if (isFinal && frame.seq !== this.last + 1) {
         this.#hasLost = true
         this.#accept(frame)
       } else {
@@ -341,11 +337,7 @@ export class Subscriber {
   }
 
   #accept(frame: Frame): void {
-    const { seq, ts } = frame
-    if (seq !== this.#last + 1) this.#sums.fill(Number.NaN)
-    this.#last = seq
-    this.#stamps[seq % STAMPS] = ts
-    this.#sums[seq % STAMPS] = crc32(frame.payload)
+    this.#known.add(frame)
     this.counts.applied++
     this.#isJoined = true
     const applied = this.#effects.apply(frame)
@@ -359,14 +351,14 @@ export class Subscriber {
   #restart(first: Frame | null): void {
     this.counts.restarts++
     this.#effects.dropBlocks()
-    this.#last = -1
-    this.#lastLive = first === null ? -1 : first.seq
-    this.#sums.fill(Number.NaN)
+    this.#known.forget()
+    this.#lastLive = -1
     this.#buffer = []
     this.#bufferBytes = 0
     this.#hasLost = false
     this.#isUncertain = false
     this.#mustContinue = false
+    this.#mayBeLate = first === null && this.#hasReplay
     this.#cuts = 0
     this.#gapReplays = 0
     if (!this.#hasReplay) {
@@ -377,21 +369,4 @@ export class Subscriber {
     // engine before, it would show a restart again when the replay is over, and so for ever.
     this.#ask(0)
   }
-
-  /** Whether the batch is the one applied under its number; unknown when that is too long ago. */
-  #compare(frame: Frame): 'same' | 'other' | 'unknown' {
-    if (frame.seq > this.#last || frame.seq <= this.#last - STAMPS) return 'unknown'
-    const sum = this.#sums[frame.seq % STAMPS] ?? Number.NaN
-    if (Number.isNaN(sum)) return 'unknown'
-    const isStamped = Object.is(this.#stamps[frame.seq % STAMPS], frame.ts)
-    return isStamped && sum === crc32(frame.payload) ? 'same' : 'other'
-  }
-
-  #lastTs(): number {
-    return this.#last < 0 ? Number.NaN : (this.#stamps[this.#last % STAMPS] ?? Number.NaN)
-  }
-}
-
-function isSame(a: Frame, b: Frame): boolean {
-  return Object.is(a.ts, b.ts) && Buffer.compare(a.payload, b.payload) === 0
 }

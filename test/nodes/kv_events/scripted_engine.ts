@@ -2,7 +2,8 @@
  * An engine and a gateway around the pure state machine: `Engine` holds what is really cached and
  * its replay ring, `Gateway` what a subscriber made of the frames it got.
  */
-import { type Frame, Subscriber } from '../../../src/nodes/kv_events/subscriber.ts'
+import type { Frame } from '../../../src/nodes/kv_events/known_batches.ts'
+import { Subscriber } from '../../../src/nodes/kv_events/subscriber.ts'
 
 type Change = readonly ['add' | 'remove', number] | readonly ['clear']
 
