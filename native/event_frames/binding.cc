@@ -1,6 +1,8 @@
 // The frames' function for JavaScript; the face is src/native/event_frames.ts.
 #include <napi.h>
 
+#include <cstring>
+
 #include "event_frames/event_frames.h"
 #include "seam.h"
 
@@ -8,38 +10,62 @@ namespace warmpath {
 
 namespace {
 
-// Words in front of the spans: consumed, next number, needed.
-constexpr std::size_t FACT_WORDS = 3;
+// What JavaScript and a call share: one array of a thread. For a token every argument of a call
+// costs more than its frame (to look into an array 50 ns), so all but the chunk is left here.
+struct Desk {
+  // Set by the caller, moved on by the call.
+  std::uint32_t at;
+  std::uint32_t number;
+  // Set by the caller.
+  std::uint32_t form;
+  std::uint32_t prefix_size;
+  // Set by the call.
+  std::uint32_t needed;
+  FrameSpan spans[FRAME_SPANS_MAX];
+  std::uint8_t prefix[FRAME_PREFIX_BYTES_MAX];
+  std::uint8_t out[FRAME_OUT_BYTES];
+};
 
-// eventFrames(chunk, from, to, prefix, form, number, out, facts): the number of frames.
-napi_value frames(napi_env env, napi_callback_info info) {
-  const seam::Arguments<8> in(env, info);
-  const auto chunk = seam::view<std::uint8_t>(env, in[0]);
-  const std::uint32_t from = seam::u32(env, in[1]);
-  const std::uint32_t to = seam::u32(env, in[2]);
-  const auto prefix = seam::view<std::uint8_t>(env, in[3]);
-  const std::uint32_t form = seam::u32(env, in[4]);
-  const std::uint32_t number = seam::u32(env, in[5]);
-  const auto out = seam::view<std::uint8_t>(env, in[6]);
-  const auto facts = seam::view<std::uint32_t>(env, in[7]);
-  WARMPATH_CHECK(from <= to && to <= chunk.length && form <= FRAME_MSGPACK);
-  WARMPATH_CHECK(facts.length >= FACT_WORDS + sizeof(FrameSpan) / sizeof(std::uint32_t));
-  const FrameRequest request = {
-      chunk.data, from, to, prefix.data, prefix.length, static_cast<FrameForm>(form), number};
-  const FrameRoom room = {out.data, out.length,
-                          reinterpret_cast<FrameSpan*>(facts.data + FACT_WORDS),
-                          (facts.length - FACT_WORDS) * sizeof(std::uint32_t) / sizeof(FrameSpan)};
+napi_value frames_into(napi_env env, Desk& desk, seam::View<std::uint8_t> chunk,
+                       seam::View<std::uint8_t> out) {
+  WARMPATH_CHECK(desk.at <= chunk.length && desk.form <= FRAME_MSGPACK);
+  WARMPATH_CHECK(desk.prefix_size <= FRAME_PREFIX_BYTES_MAX);
+  const FrameRequest request = {chunk.data,  desk.at,          chunk.length,
+                                desk.prefix, desk.prefix_size, static_cast<FrameForm>(desk.form),
+                                desk.number};
+  const FrameRoom room = {out.data, out.length, desk.spans, FRAME_SPANS_MAX};
   const FrameOutcome outcome = event_frames(request, room);
-  facts.data[0] = static_cast<std::uint32_t>(outcome.consumed);
-  facts.data[1] = outcome.number;
-  facts.data[2] = static_cast<std::uint32_t>(outcome.needed);
+  desk.at = static_cast<std::uint32_t>(outcome.consumed);
+  desk.number = outcome.number;
+  desk.needed = static_cast<std::uint32_t>(outcome.needed);
   return seam::number(env, outcome.frames);
+}
+
+// (chunk): the number of frames, whose payloads lie on the desk.
+napi_value frames(napi_env env, napi_callback_info info) {
+  const seam::ArgumentsAndData<1> in(env, info);
+  Desk& desk = *static_cast<Desk*>(in.data);
+  return frames_into(env, desk, seam::bytes(env, in[0]), {desk.out, sizeof desk.out});
+}
+
+// (chunk, out): the same for other room than the desk's.
+napi_value frames_elsewhere(napi_env env, napi_callback_info info) {
+  const seam::ArgumentsAndData<2> in(env, info);
+  Desk& desk = *static_cast<Desk*>(in.data);
+  return frames_into(env, desk, seam::bytes(env, in[0]), seam::bytes(env, in[1]));
 }
 
 }  // namespace
 
 void register_event_frames(Napi::Env env, Napi::Object exports) {
-  seam::export_function(env, exports, "eventFrames", frames);
+  Napi::ArrayBuffer desk = Napi::ArrayBuffer::New(env, sizeof(Desk));
+  std::memset(desk.Data(), 0, sizeof(Desk));
+  exports["frameDesk"] = desk;
+  // One a thread, as long as the thread lives: the functions below write into it.
+  Napi::Reference<Napi::ArrayBuffer> kept = Napi::Persistent(desk);
+  kept.SuppressDestruct();
+  seam::export_function(env, exports, "eventFrames", frames, desk.Data());
+  seam::export_function(env, exports, "eventFramesInto", frames_elsewhere, desk.Data());
 }
 
 }  // namespace warmpath

@@ -27,6 +27,13 @@
 
 namespace warmpath {
 
+// Payloads of one call at most.
+inline constexpr std::size_t FRAME_SPANS_MAX = 256;
+// Bytes in front of a payload: a lane's name has at most 256.
+inline constexpr std::size_t FRAME_PREFIX_BYTES_MAX = 512;
+// Payload bytes of one call, below the 16 KiB that uWebSockets.js gathers in a cork.
+inline constexpr std::size_t FRAME_OUT_BYTES = 15360;
+
 // How a payload is wrapped; the same numbers as in src/native/event_frames.ts.
 enum FrameForm : std::uint32_t {
   FRAME_TEXT = 0,     // the event's data, with the prefix spliced in

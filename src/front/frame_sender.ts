@@ -3,39 +3,43 @@
  *
  *     piece (whole SSE events) ──eventFrames──► payloads at 0, 256, … ──► ws.send, once an event
  *
- * One scratch buffer serves all sockets of a thread: uWebSockets.js has copied a payload when
- * `send` returns. A payload is sent through a view of the scratch that is kept: tokens have few
+ * One buffer serves all sockets of a thread: uWebSockets.js has copied a payload when `send`
+ * returns. A payload is sent through a view of that buffer which is kept: tokens have few
  * lengths and lie at few places, so that nearly none of them allocates anything.
  */
 import type { WebSocket } from 'uWebSockets.js'
 import type { FrameForm } from '../native/event_frames.ts'
 import {
   eventFrames,
-  FRAME_CONSUMED,
+  eventFramesInto,
+  FRAME_AT,
   FRAME_DONE,
   FRAME_FACT_WORDS,
   FRAME_MSGPACK,
   FRAME_NEEDED,
-  FRAME_NEXT_NUMBER,
+  FRAME_NUMBER,
   FRAME_OBJECT,
+  FRAME_OUT_BYTES,
   FRAME_SPAN_WORDS,
+  FRAME_TEXT,
+  frameFacts as facts,
+  frameOut,
+  useFrames,
 } from '../native/event_frames.ts'
 
-/** Payload bytes of one quantum, below the 16 KiB that uWebSockets.js gathers in a cork. */
-const OUT_BYTES = 15_360
-/** Events of one quantum. */
-const SPANS = 256
 /** Views are kept for payloads up to this long (bytes); longer ones get one of their own. */
 const VIEW_BYTES_MAX = 512
 
+/** `send` found the socket full: the message waits in uWebSockets.js. */
+const QUEUED = 0
 /** `send` found more queued than `maxBackpressure`: the message is lost. */
 const DROPPED = 2
 
-const scratch = new Uint8Array(OUT_BYTES)
-const facts = new Uint32Array(FRAME_FACT_WORDS + SPANS * FRAME_SPAN_WORDS)
 /** By the offset of their end; of its full length from the start, so that it stays an array. */
-const views = Array.from({ length: OUT_BYTES + 1 }, (): Uint8Array | null => null)
+const views = Array.from({ length: FRAME_OUT_BYTES + 1 }, (): Uint8Array | null => null)
 const decoder = new TextDecoder()
+/** The shape that `useFrames` was told last. */
+let shapeInUse: FrameShape | null = null
 
 /** How the messages of a lane look; made once a lane. */
 export interface FrameShape {
@@ -55,17 +59,21 @@ export interface Progress {
   tellsDone: boolean
 }
 
-export type Sent = 'sent' | 'dropped'
+export type Sent = 'sent' | 'queued' | 'dropped'
 
 const TEXT = new TextEncoder()
 
+/** Those of the default lane, which nearly all sockets share. */
+const DEFAULT_SHAPES: Readonly<Record<FrameForm, FrameShape>> = {
+  [FRAME_TEXT]: { name: null, form: FRAME_TEXT, prefix: new Uint8Array(0) },
+  [FRAME_MSGPACK]: { name: null, form: FRAME_MSGPACK, prefix: msgpackPrefix(null) },
+}
+
 /** The shape of a lane's messages. */
 export function frameShape(name: string | null, form: FrameForm): FrameShape {
-  if (form === FRAME_MSGPACK) {
-    return { name, form, prefix: msgpackPrefix(name) }
-  }
-  const text = name === null ? '' : `{"stream_id":${JSON.stringify(name)},`
-  return { name, form, prefix: TEXT.encode(text) }
+  if (name === null) return DEFAULT_SHAPES[form]
+  if (form === FRAME_MSGPACK) return { name, form, prefix: msgpackPrefix(name) }
+  return { name, form, prefix: TEXT.encode(`{"stream_id":${JSON.stringify(name)},`) }
 }
 
 /** An array of three, and its first element: the lane's name or nil. */
@@ -91,46 +99,77 @@ export function ownMessage(shape: FrameShape, text: string): string | Uint8Array
   return message
 }
 
-/** Sends the next events of `piece`; `progress` says how far that went. */
+/**
+ * Sends the next events of `piece`; `progress` says how far that went. One event is one send; more
+ * are corked, which is a call into uWebSockets.js and one back, unless the caller has done so.
+ * Inside a cork `send` cannot tell whether the socket is full.
+ */
 export function sendQuantum<T>(
   ws: WebSocket<T>,
   shape: FrameShape,
   piece: Uint8Array,
   progress: Progress,
+  isCorked: boolean,
 ): Sent {
-  let out = scratch
-  const { prefix, form } = shape
-  const end = piece.length
-  let count = eventFrames(piece, progress.at, end, prefix, form, progress.number, out, facts)
+  let out = frameOut
+  if (shapeInUse !== shape) {
+    useFrames(shape.form, shape.prefix)
+    shapeInUse = shape
+  }
+  facts[FRAME_AT] = progress.at
+  facts[FRAME_NUMBER] = progress.number
+  let count = eventFrames(piece)
   const needed = facts[FRAME_NEEDED] ?? 0
   if (count === 0 && needed > 0) {
     out = new Uint8Array(needed)
-    count = eventFrames(piece, progress.at, end, prefix, form, progress.number, out, facts)
+    count = eventFramesInto(piece, out)
   }
-  progress.at = facts[FRAME_CONSUMED] ?? 0
-  progress.number = facts[FRAME_NEXT_NUMBER] ?? 0
-  const isBinary = form === FRAME_MSGPACK
+  progress.at = facts[FRAME_AT] ?? 0
+  progress.number = facts[FRAME_NUMBER] ?? 0
+  const { tellsDone } = progress
+  if (count <= 1) return sendFrames(ws, shape, out, count, tellsDone)
+  if (isCorked) return corked(sendFrames(ws, shape, out, count, tellsDone))
+  let sent: Sent = 'queued'
+  ws.cork(() => {
+    sent = corked(sendFrames(ws, shape, out, count, tellsDone))
+  })
+  return sent
+}
+
+/** What leaves with the cork may be queued then. */
+function corked(sent: Sent): Sent {
+  return sent === 'dropped' ? sent : 'queued'
+}
+
+/** Sends the frames that `facts` names; the worst of what became of them. */
+function sendFrames<T>(
+  ws: WebSocket<T>,
+  shape: FrameShape,
+  out: Uint8Array,
+  count: number,
+  tellsDone: boolean,
+): Sent {
+  const isBinary = shape.form === FRAME_MSGPACK
   let isDropped = false
+  let isQueued = false
   for (let i = 0, at = FRAME_FACT_WORDS; i < count; i++, at += FRAME_SPAN_WORDS) {
-    const start = facts[at] ?? 0
-    const stop = facts[at + 1] ?? 0
     const kind = facts[at + 2] ?? 0
-    const payload = view(out, start, stop)
-    if (kind === FRAME_OBJECT) {
-      if (ws.send(payload, isBinary) === DROPPED) isDropped = true
-    } else if (kind !== FRAME_DONE || progress.tellsDone) {
-      const message = isBinary ? payload : oddMessage(shape, payload, kind)
-      if (ws.send(message, isBinary) === DROPPED) isDropped = true
-    }
+    if (kind === FRAME_DONE && !tellsDone) continue
+    const payload = view(out, facts[at] ?? 0, facts[at + 1] ?? 0)
+    const isAsItIs = kind === FRAME_OBJECT || isBinary
+    const status = ws.send(isAsItIs ? payload : oddMessage(shape, payload, kind), isBinary)
+    if (status === DROPPED) isDropped = true
+    if (status === QUEUED) isQueued = true
   }
-  return isDropped ? 'dropped' : 'sent'
+  if (isDropped) return 'dropped'
+  return isQueued ? 'queued' : 'sent'
 }
 
 function view(out: Uint8Array, start: number, stop: number): Uint8Array {
-  if (stop - start > VIEW_BYTES_MAX || out !== scratch) return out.subarray(start, stop)
+  if (stop - start > VIEW_BYTES_MAX || out !== frameOut) return out.subarray(start, stop)
   const known = views[stop]
   if (known?.byteOffset === start) return known
-  const made = scratch.subarray(start, stop)
+  const made = frameOut.subarray(start, stop)
   views[stop] = made
   return made
 }

@@ -106,7 +106,8 @@ export class Connection implements LaneHost, Flushable, Member {
   #ws: WebSocket<SocketData> | null = null
   #default: Lane | null = null
   #named: Map<string, Lane> | null = null
-  /** Lanes with something to send, in turn. */
+  /** The lane whose turn it is to send, and those behind it: nearly always there is one. */
+  #next: Lane | null = null
   readonly #ring: Lane[] = []
   #waiting: Lane[] = []
   #inFlight = 0
@@ -115,6 +116,8 @@ export class Connection implements LaneHost, Flushable, Member {
   #isFlushing = false
   #isMarked = false
   #isPumping = false
+  /** Something may be queued in uWebSockets.js. */
+  #mayBeFull = false
   #retirement: Retirement | null = null
   #sendNow: (() => void) | null = null
 
@@ -189,7 +192,8 @@ export class Connection implements LaneHost, Flushable, Member {
   mark(lane: Lane): void {
     if (this.#ws === null) return
     lane.isMarked = true
-    this.#ring.push(lane)
+    if (this.#next === null) this.#next = lane
+    else this.#ring.push(lane)
     if (this.#isMarked || this.#isFlushing || this.blockedMs > 0) return
     this.#isMarked = true
     flushSoon(this)
@@ -201,6 +205,7 @@ export class Connection implements LaneHost, Flushable, Member {
     if (ws.send(message, typeof message !== 'string') === DROPPED) {
       return this.end('overload', 'the client does not read')
     }
+    this.#mayBeFull = true
     this.endIfUnread()
   }
 
@@ -226,30 +231,40 @@ export class Connection implements LaneHost, Flushable, Member {
   /** Part of Flushable: lanes in turn, until all is sent or the socket is full. */
   flush(): void {
     this.#isMarked = false
-    if (this.#ws === null || this.#ring.length === 0) return
-    this.#sendNow ??= () => this.#sendRing()
+    if (this.#ws === null || this.#next === null) return
+    // A cork is for several sends; a paced token is one.
+    if (this.#ring.length === 0 && this.#next.isShort) return this.#sendRing(false)
+    this.#sendNow ??= () => this.#sendRing(true)
     this.#ws.cork(this.#sendNow)
   }
 
-  #sendRing(): void {
+  #sendRing(isCorked: boolean): void {
     this.#isFlushing = true
-    for (let lane = this.#ring.shift(); lane !== undefined; lane = this.#ring.shift()) {
+    for (let lane = this.#next; lane !== null; lane = this.#next) {
       const ws = this.#ws
       if (ws === null) break
       // Beyond its own limit uWebSockets.js would drop a message.
-      if (ws.getBufferedAmount() > BUFFERED_BYTES_MAX) {
-        this.#ring.unshift(lane)
+      if (this.#mayBeFull && this.#isFull(ws)) {
         this.blockedMs = this.#options.now()
         break
       }
+      this.#next = this.#ring.length === 0 ? null : (this.#ring.shift() ?? null)
       lane.isMarked = false
-      if (lane.sendOne(ws) === 'dropped') {
+      const sent = lane.sendOne(ws, isCorked)
+      if (sent === 'dropped') {
         this.end('internal', 'a message was lost')
         break
       }
+      if (sent === 'queued') this.#mayBeFull = true
       if (lane.hasPieces && !lane.isMarked) this.mark(lane)
     }
     this.#isFlushing = false
+  }
+
+  #isFull(ws: WebSocket<SocketData>): boolean {
+    const queued = ws.getBufferedAmount()
+    this.#mayBeFull = queued > 0
+    return queued > BUFFERED_BYTES_MAX
   }
 
   #heard(frame: ClientFrame): void {

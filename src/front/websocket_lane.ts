@@ -80,7 +80,9 @@ export class Lane implements Asker {
   #log: ResponseLog | null = null
   /** Status of a reply that is no stream; 0 for a stream. */
   #status = 0
-  readonly #pieces: Uint8Array[] = []
+  /** The piece that is sent, and those behind it: nearly always there is one. */
+  #piece: Uint8Array | null = null
+  readonly #morePieces: Uint8Array[] = []
   #pendingBytes = 0
   readonly #progress: Progress = { at: 0, number: 0, tellsDone: false }
   /** Pieces of an event, or of a reply that is no stream, whose end has not come. */
@@ -151,7 +153,8 @@ export class Lane implements Asker {
 
   /** The socket has gone: what runs is cancelled. */
   leave(): void {
-    this.#pieces.length = 0
+    this.#piece = null
+    this.#morePieces.length = 0
     this.#held = []
     this.#source?.leave()
     this.#over?.(true)
@@ -190,23 +193,29 @@ export class Lane implements Asker {
   }
 
   get hasPieces(): boolean {
-    return this.#pieces.length > 0
+    return this.#piece !== null
+  }
+
+  /** What waits is nearly always one event. */
+  get isShort(): boolean {
+    return this.#piece !== null && this.#morePieces.length === 0 && !this.#isEnded
   }
 
   /** Sends a quantum of what waits; called by the connection in turn with its other lanes. */
-  sendOne(ws: Socket): Sent {
-    const piece = this.#pieces[0]
-    if (piece !== undefined) {
-      const sent = sendQuantum(ws, this.shape, piece, this.#progress)
+  sendOne(ws: Socket, isCorked: boolean): Sent {
+    const piece = this.#piece
+    let sent: Sent = 'sent'
+    if (piece !== null) {
+      sent = sendQuantum(ws, this.shape, piece, this.#progress, isCorked)
       if (sent === 'dropped') return sent
       if (this.#progress.at >= piece.length) {
-        this.#pieces.shift()
+        this.#piece = this.#morePieces.length === 0 ? null : (this.#morePieces.shift() ?? null)
         this.#pendingBytes -= piece.length
         this.#progress.at = 0
       }
     }
-    if (this.#pieces.length === 0) this.#drained()
-    return 'sent'
+    if (this.#piece === null) this.#drained()
+    return sent
   }
 
   #take(bytes: Uint8Array): void {
@@ -216,7 +225,8 @@ export class Lane implements Asker {
       this.#held = []
       this.#heldBytes = 0
     }
-    this.#pieces.push(piece)
+    if (this.#piece === null) this.#piece = piece
+    else this.#morePieces.push(piece)
     this.#pendingBytes += piece.length
     if (!this.isMarked) this.#host.mark(this)
   }

@@ -8,17 +8,21 @@ import { expect, test } from 'vitest'
 import type { FrameForm } from '../../src/native/event_frames.ts'
 import {
   eventFrames,
+  eventFramesInto,
+  FRAME_AT,
   FRAME_BROKEN,
-  FRAME_CONSUMED,
   FRAME_DONE,
   FRAME_FACT_WORDS,
   FRAME_MSGPACK,
   FRAME_NEEDED,
-  FRAME_NEXT_NUMBER,
+  FRAME_NUMBER,
   FRAME_OBJECT,
   FRAME_OTHER,
-  FRAME_SPAN_WORDS,
+  FRAME_OUT_BYTES,
   FRAME_TEXT,
+  frameFacts as facts,
+  frameOut,
+  useFrames,
 } from '../../src/native/event_frames.ts'
 import { modelFrames } from '../model/event_frames.ts'
 
@@ -39,33 +43,42 @@ function framesOf(
   first: number,
   room: number,
 ): { frames: Frame[]; next: number } {
-  const facts = new Uint32Array(FRAME_FACT_WORDS + 4 * FRAME_SPAN_WORDS)
   const frames: Frame[] = []
-  let at = 0
-  let number = first
   let out = new Uint8Array(room)
+  useFrames(form, prefix)
+  facts[FRAME_AT] = 0
+  facts[FRAME_NUMBER] = first
   for (;;) {
-    const count = eventFrames(bytes, at, bytes.length, prefix, form, number, out, facts)
+    const count = room === FRAME_OUT_BYTES ? eventFrames(bytes) : eventFramesInto(bytes, out)
+    const from = room === FRAME_OUT_BYTES ? frameOut : out
     for (let i = 0; i < count; i++) {
       const [start = 0, stop = 0, kind = 0] = facts.subarray(FRAME_FACT_WORDS + i * 3)
-      frames.push({ kind, bytes: Buffer.from(out.slice(start, stop)) })
+      frames.push({ kind, bytes: Buffer.from(from.slice(start, stop)) })
     }
-    at = facts[FRAME_CONSUMED] ?? 0
-    number = facts[FRAME_NEXT_NUMBER] ?? 0
-    if (at === bytes.length) return { frames, next: number }
+    if (facts[FRAME_AT] === bytes.length) return { frames, next: facts[FRAME_NUMBER] ?? 0 }
     if (count === 0) out = new Uint8Array(facts[FRAME_NEEDED] ?? 0)
   }
 }
 
 function framed(text: string, prefix: Uint8Array = new Uint8Array(0)): Frame[] {
-  return framesOf(Buffer.from(text), prefix, FRAME_TEXT, 0, 4096).frames
+  return framesOf(Buffer.from(text), prefix, FRAME_TEXT, 0, FRAME_OUT_BYTES).frames
 }
 
 test('the data of an event is the message, whatever else the event says', () => {
   const events = ': ping\n\nevent: x\nid: 4\ndata: {"a":1}\n\ndata:{"b":2}\r\n\r\nretry: 5\n\n'
   expect(framed(events).map(({ bytes }) => String(bytes))).toEqual(['{"a":1}', '{"b":2}'])
-  const { next } = framesOf(Buffer.from(events), new Uint8Array(0), FRAME_TEXT, 7, 4096)
+  const { next } = framesOf(Buffer.from(events), new Uint8Array(0), FRAME_TEXT, 7, FRAME_OUT_BYTES)
   expect(next).toBe(11)
+})
+
+test('more events than a call has spans for take several calls', () => {
+  const events = Array.from({ length: 600 }, (_, i) => `data: {"n":${i}}\n\n`).join('')
+  for (const room of [FRAME_OUT_BYTES, 2 ** 20]) {
+    const { frames, next } = framesOf(Buffer.from(events), NAME, FRAME_TEXT, 0, room)
+    expect(next).toBe(600)
+    const named = Array.from({ length: 600 }, (_, i) => `{"stream_id":"a","n":${i}}`)
+    expect(frames.map(({ bytes }) => String(bytes))).toEqual(named)
+  }
 })
 
 test("a lane's name is spliced into the object, and into nothing else", () => {
@@ -91,7 +104,7 @@ test('bytes that are not UTF-8 are told apart, and never become a text message',
       Buffer.from(hex, 'hex'),
       Buffer.from('"}\n\n'),
     ])
-    const { frames } = framesOf(bytes, NAME, FRAME_TEXT, 0, 4096)
+    const { frames } = framesOf(bytes, NAME, FRAME_TEXT, 0, FRAME_OUT_BYTES)
     expect([hex, frames[0]?.kind]).toEqual([hex, FRAME_BROKEN])
   }
   const good = 'data: {"a":"é€😀￿"}\n\n'
@@ -112,9 +125,10 @@ test('random streams give the frames of the model, for every room', () => {
   )
   const newline = fc.constantFrom('\n', '\r\n', '\n', '\n')
   const event = fc.tuple(fc.array(line, { minLength: 1, maxLength: 3 }), newline)
+  const anyRoom = fc.oneof(fc.integer({ min: 1, max: 400 }), fc.constant(FRAME_OUT_BYTES))
   const stream = fc.array(event, { minLength: 1, maxLength: 8 })
   fc.assert(
-    fc.property(stream, fc.nat(300), fc.integer({ min: 1, max: 400 }), (events, first, room) => {
+    fc.property(stream, fc.nat(300), anyRoom, (events, first, room) => {
       const text = events.map(([lines, end]) => lines.join(end) + end + end).join('')
       const bytes = Buffer.from(text)
       const model = modelFrames(text, first)
