@@ -31,6 +31,11 @@ export const LANE_BYTES_MAX = 262_144
 /** Bytes of one event, or of a reply that is no stream: held until they are whole. */
 export const EVENT_BYTES_MAX = 16 * 2 ** 20
 
+/** A piece of a token or two (bytes): longer ones fill the cork of uWebSockets.js. */
+const SHORT_BYTES_MAX = 1024
+
+const EMPTY = new Uint8Array(0)
+
 /** What a lane runs: a response to be asked or read, or the error that stands in its place. */
 export type Turn =
   | {
@@ -196,9 +201,11 @@ export class Lane implements Asker {
     return this.#piece !== null
   }
 
-  /** What waits is nearly always one event. */
+  /** What waits is most likely one event. */
   get isShort(): boolean {
-    return this.#piece !== null && this.#morePieces.length === 0 && !this.#isEnded
+    const { length } = this.#piece ?? EMPTY
+    const isOnly = length > 0 && this.#morePieces.length === 0 && !this.#isEnded
+    return isOnly && length <= SHORT_BYTES_MAX
   }
 
   /** Sends a quantum of what waits; called by the connection in turn with its other lanes. */
