@@ -28,6 +28,9 @@ constexpr std::size_t REQUEST_BYTES = 16384;
 constexpr int INIT_WAIT_MS = 5000;
 constexpr std::uint32_t READ_BYTES = 1 << 20;
 constexpr std::uint32_t PAGE_BYTES = 4096;
+// A lone thread waits awake so long for the next request (ns): an open and close by one reader is
+// two requests some 10 µs apart, and to wake a thread costs as much as both answers.
+constexpr std::int64_t AWAKE_NS = 50'000;
 
 constexpr std::uint64_t WANTED_FLAGS =
     fuse::ASYNC_READ | fuse::DO_READDIRPLUS | fuse::READDIRPLUS_AUTO | fuse::PARALLEL_DIROPS |
@@ -47,6 +50,12 @@ fuse::InitOut init_answer(std::uint64_t flags) {
   out.pages = READ_BYTES / PAGE_BYTES;
   out.stack_depth = (flags & fuse::PASSTHROUGH) != 0 ? 1 : 0;
   return out;
+}
+
+std::int64_t now_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
 }  // namespace
@@ -132,6 +141,10 @@ int Session::try_passthrough() {
 
 void Session::serve(std::uint32_t threads) {
   WARMPATH_CHECK(threads > 0 && threads <= FUSE_THREADS_MAX);
+  const bool is_alone = threads == 1 && std::thread::hardware_concurrency() > 1;
+  // Set either way: the descriptor is the supervisor's too, and as a former daemon has left it.
+  const int flags = fcntl(options_.fuse, F_GETFL);
+  (void)fcntl(options_.fuse, F_SETFL, is_alone ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
   for (std::uint32_t i = 0; i < threads; i++) std::thread([this] { run_thread(); }).detach();
   std::thread([this] { run_timer(); }).detach();
   std::thread([this] { run_notifier(); }).detach();
@@ -142,17 +155,28 @@ void Session::serve(std::uint32_t threads) {
   }
 }
 
+// Waits awake for the next request while they come in quick succession, else asleep.
 void Session::run_thread() {
   block_signals();
   alignas(8) std::uint8_t bytes[REQUEST_BYTES];
+  bool stays_awake = false;
+  std::int64_t answered_ns = now_ns();
   for (;;) {
     const ssize_t got = read(options_.fuse, bytes, sizeof bytes);
     if (got >= 0) {
+      stays_awake = now_ns() - answered_ns < AWAKE_NS;
       answer(bytes, static_cast<std::size_t>(got));
+      answered_ns = now_ns();
+      continue;
+    }
+    if (errno == EAGAIN) {
+      if (stays_awake && now_ns() - answered_ns < AWAKE_NS) continue;
+      pollfd ready{.fd = options_.fuse, .events = POLLIN, .revents = 0};
+      (void)poll(&ready, 1, -1);
       continue;
     }
     // ENOENT: the request was aborted between the queue and us.
-    if (errno == EINTR || errno == EAGAIN || errno == ENOENT) continue;
+    if (errno == EINTR || errno == ENOENT) continue;
     end(errno == ENODEV ? 0 : -errno);
     return;
   }

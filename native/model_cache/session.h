@@ -49,8 +49,10 @@
 // the file to a new node with a registration of its own, after which the probe sees clearly.
 //
 // Threads and locks: one mutex for all state, held for some hundred nanoseconds; replies are
-// written outside it. Each open costs one request and each close one: 20 to 30 µs of switching,
-// to which the lock adds nothing that can be measured. The notifier is a thread of its own, since
+// written outside it. Each open costs one request and each close one, and most of that is the
+// waking of a thread: a lone FUSE thread waits awake for 50 µs while requests come in quick
+// succession (15 µs for an open and close where a bare mirror that sleeps takes 19), at the price
+// of a core for as long as somebody walks through files. The notifier is a thread of its own, since
 // the kernel takes a folder's lock for INVAL_ENTRY that a held LOOKUP of that folder has.
 //
 // What it does badly: node ids are never reclaimed while the mount lives (hand_over.h). A swap
