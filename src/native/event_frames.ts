@@ -13,6 +13,7 @@
  * next event alone wants that many bytes: `eventFramesInto`. All of this is one array of the
  * thread, so that a call has one argument: with seven of them a token's frame cost 0.3 µs.
  */
+import assert from 'node:assert/strict'
 import { addon } from './addon.ts'
 
 /** Places in `frameFacts`, and words of one span behind them: start, end, kind. */
@@ -52,6 +53,8 @@ const native = addon as FramesAddon
 
 const WORDS = FRAME_FACT_WORDS + SPANS * FRAME_SPAN_WORDS
 const PREFIX_AT = WORDS * Uint32Array.BYTES_PER_ELEMENT
+// Both sides write by these places; one that is built otherwise must not run.
+assert.equal(native.frameDesk.byteLength, PREFIX_AT + PREFIX_BYTES + FRAME_OUT_BYTES)
 
 export const frameFacts = new Uint32Array(native.frameDesk, 0, WORDS)
 export const frameOut = new Uint8Array(native.frameDesk, PREFIX_AT + PREFIX_BYTES, FRAME_OUT_BYTES)
