@@ -44,6 +44,14 @@ std::uint32_t class_of_data(std::string_view data) {
   return is_null ? 0u : static_cast<std::uint32_t>(EVENT_ERROR);
 }
 
+// Whether bytes at the beginning of an event begin a line that decides no class: JSON data whose
+// first member's name begins with another letter than that of "error".
+bool is_plain_data(const std::uint8_t* bytes, std::size_t size) {
+  constexpr std::string_view BEGIN = "data: {\"";
+  return size > BEGIN.size() && std::memcmp(bytes, BEGIN.data(), BEGIN.size()) == 0 &&
+         bytes[BEGIN.size()] != 'e';
+}
+
 }  // namespace
 
 struct EventScanner::Walk {
@@ -96,15 +104,19 @@ void EventScanner::end_line(Walk& walk, std::size_t from, std::size_t to) {
   has_line_ = true;
 }
 
+void EventScanner::tell(Walk& walk, std::size_t end) {
+  walk.facts.events++;
+  walk.facts.whole_end = end;
+  if (walk.sink != nullptr) walk.sink(walk.context, end);
+}
+
 void EventScanner::end_event(Walk& walk, std::size_t end) {
   if (!has_line_) return;
   if (data_lines_ > 0) {
     const bool is_done_only = data_lines_ == 1 || data_class_ != EVENT_DONE;
     walk.facts.classes |= type_class_ | (is_done_only ? data_class_ : 0);
   }
-  walk.facts.events++;
-  walk.facts.whole_end = end;
-  if (walk.sink != nullptr) walk.sink(walk.context, end);
+  tell(walk, end);
   type_class_ = 0;
   data_class_ = 0;
   data_lines_ = 0;
@@ -134,6 +146,13 @@ ScanFacts EventScanner::scan(const std::uint8_t* bytes, std::size_t size, EventS
     const bool is_cr = cr < lf;
     const std::size_t to = is_cr ? cr : lf;
     if (to == size) break;
+    // The usual event, a line of data and the empty one, needs no more than these two looks.
+    if (!is_cr && is_fresh() && is_plain_data(bytes + at, to - at) && to + 1 < size &&
+        bytes[to + 1] == '\n') {
+      at = to + 2;
+      tell(walk, at);
+      continue;
+    }
     const bool is_empty = line_length_ == 0 && to == at;
     if (!is_empty) end_line(walk, at, to);
     const bool is_cr_last = is_cr && to + 1 == size;

@@ -11,8 +11,10 @@ struct EndSink {
 
   static void hear(void* context, std::size_t end) {
     const auto& sink = *static_cast<EndSink*>(context);
-    if (sink.log->is_storing()) sink.log->stored.add_end(sink.start + end);
+    sink.log->stored.add_end(sink.start + end);
   }
+  // Ends are kept where bytes are: most logs are read as they come, by their owner alone.
+  EventSink ear() const { return log->is_storing() ? hear : nullptr; }
 };
 
 void fill(LogFacts* facts, const Log& log, const ScanFacts& scanned) {
@@ -63,7 +65,7 @@ void LogTable::append(LogName name, const std::uint8_t* bytes, std::size_t size,
   EndSink sink = {&log, log.bytes};
   ScanFacts scanned;
   if (log.options.kind == LogKind::sse) {
-    scanned = log.scanner.scan(bytes, size, EndSink::hear, &sink);
+    scanned = log.scanner.scan(bytes, size, sink.ear(), &sink);
   } else {
     scanned.whole_end = size;
   }
@@ -96,7 +98,7 @@ void LogTable::end(LogName name, std::uint32_t code, const std::uint8_t* reason,
   Log* const log = locked(name, lock);
   WARMPATH_CHECK(log != nullptr && !log->is_ended && size <= LOG_REASON_BYTES_MAX);
   EndSink sink = {log, log->bytes};
-  const ScanFacts scanned = log->scanner.finish(EndSink::hear, &sink);
+  const ScanFacts scanned = log->scanner.finish(sink.ear(), &sink);
   log->events_total += scanned.events;
   log->is_ended = true;
   if (log->retention_ms != LOG_RETAINED_FOR_EVER) {
