@@ -29,13 +29,19 @@ const EXCHANGE_HEAP_FLAG = '--no-allocation-site-pretenuring'
  * every core, so a helper takes the core from one of them, and the collecting thread waits for the
  * last one. 500 paced streams on two cores, two processes in turn: 35.4 µs of processor time a
  * token with helpers and 33.3 without (1.10 and 1.04 of the bare relay's, whose helpers have a
- * third of the work), p99 of the transit 8.5 and 6.4 ms. Full collections are still marked beside
- * the thread: V8 dies of that being switched off once the process runs.
+ * third of the work), p99 of the transit 8.5 and 6.4 ms. A full collection is marked by one helper
+ * beside the thread, where V8 has four, which together leave a shared core's thread a fifth of it
+ * for tens of milliseconds: one thread and its helpers on one core, 34.5 µs and 11.9 ms with four,
+ * 33.7 and 8.9 with one. That one stays: V8 dies of concurrent marking being switched off once the
+ * process runs.
  */
 const LONE_COLLECTOR_FLAGS = [
   '--no-parallel-scavenge',
   '--no-concurrent-sweeping',
   '--no-concurrent-array-buffer-sweeping',
+  '--no-parallel-compaction',
+  '--no-parallel-pointer-update',
+  '--concurrent-marking-max-worker-num=1',
 ]
 
 /** What every thread gets alike. */
