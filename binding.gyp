@@ -54,6 +54,7 @@
         "native/process/binding.cc",
         "native/response_log/binding.cc",
         "native/response_log/directory.cc",
+        "native/response_log/gone_ids.cc",
         "native/response_log/event_scanner.cc",
         "native/response_log/log_append.cc",
         "native/response_log/log_idle.cc",

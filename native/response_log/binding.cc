@@ -197,6 +197,13 @@ napi_value find(napi_env env, napi_callback_info info) {
   return seam::boolean(env, true);
 }
 
+// (tenant, id) -> whether it named a log that was dropped
+napi_value is_gone(napi_env env, napi_callback_info info) {
+  const seam::Arguments<2> in(env, info);
+  const auto id = seam::view<std::uint8_t>(env, in[1]);
+  return seam::boolean(env, log_table().is_gone(seam::u32(env, in[0]), id.data, id.length));
+}
+
 // (slot, generation, retention in ms)
 napi_value set_retention(napi_env env, napi_callback_info info) {
   const seam::Arguments<3> in(env, info);
@@ -332,6 +339,7 @@ void register_response_log(Napi::Env env, Napi::Object exports) {
   seam::export_function(env, exports, "logDetach", detach);
   seam::export_function(env, exports, "logPublish", publish);
   seam::export_function(env, exports, "logFind", find);
+  seam::export_function(env, exports, "logIsGone", is_gone);
   seam::export_function(env, exports, "logSetRetention", set_retention);
   seam::export_function(env, exports, "logSetNote", set_note);
   seam::export_function(env, exports, "logReadNote", read_note);

@@ -80,7 +80,9 @@ void LogTable::free_idle(Log& log) {
   std::unique_lock<std::mutex> lock(log.mutex);
   // Between the two locks somebody may have come back to it, or it may be another log by now: then
   // it is in use, or it is idle anew and as good a victim as any.
-  if (log.is_open && log.references == 0) free_log(log, lock);
+  if (!log.is_open || log.references > 0) return;
+  for (std::uint32_t i = 0; i < log.id_count; i++) gone_ids_.add(log.ids[i]);
+  free_log(log, lock);
 }
 
 // The log that must go because its tenant, or all together, hold too much; null: nobody does.

@@ -153,6 +153,10 @@ bool LogTable::find(std::uint32_t tenant, const std::uint8_t* id, std::size_t si
   return directory_.find(directory_.key_of(tenant, id, size), name);
 }
 
+bool LogTable::is_gone(std::uint32_t tenant, const std::uint8_t* id, std::size_t size) const {
+  return gone_ids_.has(directory_.key_of(tenant, id, size));
+}
+
 void LogTable::totals(double* out) {
   out[0] = alive_.load(std::memory_order_relaxed);
   {

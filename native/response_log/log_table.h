@@ -60,6 +60,7 @@
 #include <vector>
 
 #include "response_log/directory.h"
+#include "response_log/gone_ids.h"
 #include "response_log/event_scanner.h"
 #include "response_log/stored_bytes.h"
 
@@ -194,6 +195,8 @@ class LogTable {
   // The directory. False: the id is in use, or the log has its ids already.
   bool publish(LogName name, const std::uint8_t* id, std::size_t size);
   bool find(std::uint32_t tenant, const std::uint8_t* id, std::size_t size, LogName* name);
+  // Whether the id named a log that was dropped: its time was over, or others needed its room.
+  bool is_gone(std::uint32_t tenant, const std::uint8_t* id, std::size_t size) const;
 
   void set_shelf(const ShelfLimits& limits);
   // Frees the idle logs whose retention ends within `ahead_ms` from now; returns how many.
@@ -232,6 +235,7 @@ class LogTable {
 
   std::atomic<std::uint32_t> alive_{0};
   Directory directory_;
+  GoneIds gone_ids_;
 };
 
 // Milliseconds of a clock that never goes back.

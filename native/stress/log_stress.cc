@@ -207,7 +207,11 @@ void read_one(Inbox& inbox, Random& random) {
   const std::string id = id_of(random(OWNERS), random(IDS));
   LogName name;
   LogFacts facts;
-  if (!logs.find(TENANT, bytes_of(id), id.size(), &name)) return;
+  if (!logs.find(TENANT, bytes_of(id), id.size(), &name)) {
+    WARMPATH_CHECK(!logs.is_gone(TENANT + 1, bytes_of(id), id.size()));
+    (void)logs.is_gone(TENANT, bytes_of(id), id.size());
+    return;
+  }
   WARMPATH_CHECK(!logs.find(TENANT + 1, bytes_of(id), id.size(), &name));
   std::uint64_t position = 0;
   if (random(2) == 0) {

@@ -9,7 +9,7 @@ import { LogSnapshot } from '../responses/log_snapshot.ts'
 import type { RefusedReader } from '../responses/remote_reader.ts'
 import { RESUME_PREFIX } from './plan.ts'
 import { numberOf } from './response_events.ts'
-import { expired, notFound, RESPONSE_PREFIX, StoredResponse } from './stored_response.ts'
+import { absent, expired, notFound, RESPONSE_PREFIX, StoredResponse } from './stored_response.ts'
 
 /** Where reading begins: at a position, and behind some events that have not come yet. */
 export interface Start {
@@ -96,7 +96,7 @@ export function resumeAfter(
     )
   }
   const log = takeChat(logs, tenant, id)
-  if (log === null) return notFound(id)
+  if (log === null) return absent(logs, tenant, id)
   const error = follow(log, last + 1)
   log.release()
   return error

@@ -43,6 +43,14 @@ export function expired(): OperatingError {
   return new OperatingError('warmpath:stream_expired', message, 'id')
 }
 
+/**
+ * What is said of an id that names no log: it did once, for this tenant, or it never did. Digests
+ * of requests are found in the same place; an id has a prefix.
+ */
+export function absent(logs: LogOwner, tenant: number, id: string): OperatingError {
+  return id.includes('_') && logs.isGone(tenant, id) ? expired() : notFound(id)
+}
+
 export class StoredResponse {
   readonly id: string
   readonly name: LogName
@@ -68,7 +76,7 @@ export class StoredResponse {
   ): T | OperatingError {
     const name = id.startsWith(RESPONSE_PREFIX) ? logs.find(tenant, id) : null
     const log = name === null ? null : LogSnapshot.take(name)
-    if (log === null) return notFound(id)
+    if (log === null) return absent(logs, tenant, id)
     try {
       const note = decodeNote(log.note())
       return note === null ? notFound(id) : use(new StoredResponse(id, tenant, log, note))

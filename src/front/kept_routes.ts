@@ -16,7 +16,7 @@ import { type KeptAct, keptPath, ROUTES } from '../api/endpoints.ts'
 import { listInputItems } from '../api/input_items.ts'
 import { RESPONSE_ID_HEADER } from '../api/plan.ts'
 import { eventsUpTo, refusedAs, startAfter, streamFault, takeChat } from '../api/resume.ts'
-import { notFound, StoredResponse } from '../api/stored_response.ts'
+import { absent, StoredResponse } from '../api/stored_response.ts'
 import { OperatingError } from '../errors.ts'
 import { followLate } from '../exchange/late_reader.ts'
 import type { EndpointFacts } from '../exchange/request.ts'
@@ -183,7 +183,7 @@ export class KeptRoutes {
     }
     const log = takeChat(logs, call.tenant.id, call.id)
     if (log === null) {
-      return this.#host.refuse(call.visit, call.head, notFound(call.id), false)
+      return this.#host.refuse(call.visit, call.head, absent(logs, call.tenant.id, call.id), false)
     }
     const error = this.#follow(call, log, Number(last) + 1, CHAT)
     log.release()

@@ -16,7 +16,7 @@ import { openKept } from '../api/open_kept.ts'
 import type { Plan, Planner } from '../api/plan.ts'
 import { planRequest } from '../api/plan.ts'
 import { resumeAfter } from '../api/resume.ts'
-import { notFound, RESPONSE_PREFIX } from '../api/stored_response.ts'
+import { absent, RESPONSE_PREFIX } from '../api/stored_response.ts'
 import type { CreateFrame, ResumeFrame } from '../api/ws_frames.ts'
 import { OperatingError } from '../errors.ts'
 import { Exchange } from '../exchange/exchange.ts'
@@ -122,7 +122,7 @@ class SocketTurns {
       if (state === 'stopping') recorder.cancelled()
       if (state !== 'unknown') return null
     }
-    return notFound(responseId)
+    return absent(logs, tenant, responseId)
   }
 
   #plan(path: string, connection: Connection, frame: CreateFrame): Plan | OperatingError {

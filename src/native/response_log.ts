@@ -118,6 +118,7 @@ interface LogAddon {
   logSetShelf(itemsMax: number, tenantItemsMax: number, tenantBytesMax: number): void
   logExpire(aheadMs: number): number
   logFind(tenant: number, id: Uint8Array, outName: Uint32Array): boolean
+  logIsGone(tenant: number, id: Uint8Array): boolean
   logTotals(out: Uint32Array): void
   logSetBudget(bytesMax: number): void
   logFailAfter(count: number): void

@@ -115,6 +115,12 @@ export class LogOwner {
     return { slot: found[0] ?? 0, generation: found[1] ?? 0 }
   }
 
+  /** Whether an id of this tenant named a log that was dropped; remembered for a bounded number. */
+  isGone(tenant: number, id: string): boolean {
+    const bytes = encodeId(id)
+    return bytes !== null && nativeLog.logIsGone(tenant, bytes)
+  }
+
   /**
    * Follows a log from a position, on whatever thread it lives. The reader hears at once what is
    * there, so of a finished log its end may come before this returns.

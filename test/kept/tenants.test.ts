@@ -128,7 +128,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     }
     const looks = ids.map(id => ask(0, 'GET', `/v1/responses/${id}`))
     const found = await Promise.all(looks)
-    expect(found.map(one => one.status)).toEqual([404, 404, 200, 200, 200, 200])
+    expect(found.map(one => one.status)).toEqual([410, 410, 200, 200, 200, 200])
     expect((await ask(1, 'GET', `/v1/responses/${other.id}`)).status).toBe(200)
   })
 
@@ -136,7 +136,22 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const { id } = await respond()
     expect((await ask(0, 'GET', `/v1/responses/${id}`)).status).toBe(200)
     await until(async () => {
-      return (await ask(0, 'GET', `/v1/responses/${id}`)).status === 404
+      return (await ask(0, 'GET', `/v1/responses/${id}`)).status === 410
     }, 'the end of the retention')
+    const events = await ask(0, 'GET', `/v1/responses/${id}?stream=true`)
+    expect(events.text).toContain('"code":"warmpath:stream_expired"')
+    const headers = { authorization: `Bearer ${KEYS[0]}` }
+    const socket = await openSocket(`${stage.gateway.url}/v1/responses`, [], { headers })
+    socket.ask({ type: 'warmpath:resume', response_id: id, stream_id: 'a' })
+    const said = await socket.until(({ type }) => type === 'error', 'the refusal')
+    expect(said).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
+    socket.ask({ type: 'warmpath:cancel', response_id: id })
+    const second = await socket.until(({ type }) => type === 'error', 'the second refusal')
+    expect(second).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
+    await socket.close()
+    const foreign = await ask(1, 'GET', `/v1/responses/${id}`)
+    const unknown = await ask(1, 'GET', `/v1/responses/resp_${'0'.repeat(32)}`)
+    expect([foreign.status, unknown.status]).toEqual([404, 404])
+    expect(foreign.text.replace(id, '')).toBe(unknown.text.replace(`resp_${'0'.repeat(32)}`, ''))
   })
 })
