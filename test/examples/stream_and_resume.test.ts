@@ -21,6 +21,10 @@ const EXAMPLES = path.join(packageRoot(), 'examples')
 const KEY = 'example-key-of-some-length-0123456789'
 const CUTS = 2
 
+async function textOf(page: Page, id: string): Promise<string> {
+  return String(await page.evaluate(`document.getElementById('${id}')?.textContent ?? ''`))
+}
+
 describe.each([1, 2])('with %i gateway threads', threads => {
   let node: SimNode
   let gateway: Gateway
@@ -129,16 +133,21 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect(notes.match(/connection lost after event \d+/g)).toHaveLength(CUTS)
   })
 
-  test.runIf(CHROMIUM !== null)('the page in a browser', async () => {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-page-'))
+  /** The page, with its question sent. */
+  async function openPage(key: string): Promise<Page> {
     const file = pathToFileURL(path.join(EXAMPLES, 'stream_and_resume.html'))
-    file.search = String(new URLSearchParams({ url: address(), key: KEY }))
+    file.search = String(new URLSearchParams({ url: address(), key }))
     const open = await Page.open(file.href)
     page = open
-    const read = async (id: string): Promise<string> =>
-      String(await open.evaluate(`document.getElementById('${id}')?.textContent ?? ''`))
-    await until(async () => (await read('send')) === 'Send', 'the page')
+    await until(async () => (await textOf(open, 'send')) === 'Send', 'the page')
     await open.evaluate("document.getElementById('send').click()")
+    return open
+  }
+
+  test.runIf(CHROMIUM !== null)('the page in a browser', async () => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'warmpath-page-'))
+    const open = await openPage(KEY)
+    const read = (id: string): Promise<string> => textOf(open, id)
     await cutWhile(() => read('answer'))
     const wanted = `complete, though the network was cut ${CUTS} times`
     await until(async () => (await read('status')) === wanted, 'the end')
@@ -147,5 +156,13 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     writeFileSync(process.env['WARMPATH_PICTURE'] ?? path.join(folder, 'page.png'), picture)
     expect(picture.length).toBeGreaterThan(5000)
     rmSync(folder, { recursive: true })
+  })
+
+  test.runIf(CHROMIUM !== null && threads === 1)('the page gives up, too', async () => {
+    const open = await openPage('wrong-key-of-some-length-0123456789')
+    await until(async () => (await textOf(open, 'status')).includes('is the key right?'), 'the end')
+    const tries = relay.accepted
+    await open.evaluate("document.getElementById('send').click()")
+    await until(() => relay.accepted > tries, 'the question being asked again')
   })
 })
