@@ -128,7 +128,11 @@ class KeptChecks {
     return `${done.usage?.output_tokens} tokens, ${events.length} events`
   }
 
-  /** The client leaves after some events and comes back. */
+  /**
+   * The client leaves after some events and comes back. It leaves the loop: where it aborts inside
+   * of it, Node 20's fetch waits for ever if the whole stream was there already (12 of 60 times
+   * directly at an engine, too).
+   */
   async leftAlone(): Promise<string> {
     const { responses } = this.#client
     const body = { ...this.#asked(200), background: true, stream: true as const }
@@ -136,7 +140,7 @@ class KeptChecks {
     const seen: ResponseStreamEvent[] = []
     for await (const event of stream) {
       seen.push(event)
-      if (seen.length === 8) stream.controller.abort()
+      if (seen.length === 8) break
     }
     const query = { stream: true as const, starting_after: seen.length - 1 }
     const rest = await collect(await responses.retrieve(idOf(seen), query))
