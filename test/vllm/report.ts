@@ -4,6 +4,9 @@
  *     ok      node found by its URL alone: 127.0.0.1:8201 blocks of 32 tokens, KV events live
  *     FAILED  predictions are exact: 1 of 240 differ: …
  */
+/** Longest fact: an engine that is started again takes up to 400 s. */
+const FACT_MS_MAX = 600_000
+
 export class Report {
   #failures = 0
   #facts = 0
@@ -26,7 +29,7 @@ export class Report {
   async fact(name: string, run: () => string | Promise<string>): Promise<void> {
     this.#facts++
     try {
-      const figures = await run()
+      const figures = await Promise.race([run(), overdue(FACT_MS_MAX)])
       process.stdout.write(`ok      ${name}${figures === '' ? '' : `: ${figures}`}\n`)
     } catch (error) {
       this.#failures++
@@ -41,6 +44,13 @@ export class Report {
     process.stdout.write(`\n${held} of ${this.#facts} facts hold (${Math.round(seconds)} s)\n`)
     return this.#failures === 0 ? 0 : 1
   }
+}
+
+/** Fails after a time; what still waits then is left behind. */
+function overdue(ms: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`not over after ${ms / 1000} s`)), ms)
+  })
 }
 
 /** Ends the check of a fact with its reason. */
