@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest'
 import { expireLogs, FACT_WORDS, nativeLog } from '../../src/native/response_log.ts'
+import { randomOf } from '../model-cache/seeded.ts'
 
 /** `GONE_IDS_MAX` of gone_ids.h. */
 const GONE_IDS_MAX = 65_536
@@ -37,11 +38,8 @@ function known(from: number, count: number): number {
 describe('ids of dropped logs', () => {
   it('agree with a set over ids that are kept, dropped, deleted and asked for anew', () => {
     const seed = Date.now() % 1_000_000
-    let state = seed
-    const random = (below: number): number => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-      return (state >>> 8) % below
-    }
+    const next = randomOf(seed)
+    const random = (below: number): number => Math.floor(next() * below)
     const held = new Map<string, [number, number]>()
     const gone = new Set<string>()
     for (let i = 0; i < 5000; i++) {
