@@ -4,6 +4,7 @@
 //   key { low, high } --low--> set of 4 tags, newest first    [ high e | high b | high a | - ]
 //   adding a key to a full set drops its oldest tag
 //
+// All ids of a dropped log are kept here, also those that no client knows (digests of requests).
 // Only those are told whose tenant it was: the key is the directory's, of tenant and id together.
 // Memory: 8 bytes an id, 512 KiB in all, taken when the first id goes. A tag is the 64 bits of the
 // hash that do not choose the set, so an id that was never given is taken for a gone one once in

@@ -60,8 +60,8 @@
 #include <vector>
 
 #include "response_log/directory.h"
-#include "response_log/gone_ids.h"
 #include "response_log/event_scanner.h"
+#include "response_log/gone_ids.h"
 #include "response_log/stored_bytes.h"
 
 namespace warmpath {

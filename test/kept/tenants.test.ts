@@ -100,6 +100,16 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     expect((await ask(0, 'GET', '/v1/responses/%2e%2e%2fx')).status).toBe(404)
   })
 
+  /** Over WebSocket, a frame about a response that is held no more. */
+  async function expectExpired(frame: object): Promise<void> {
+    const headers = { authorization: `Bearer ${KEYS[0]}` }
+    const socket = await openSocket(`${stage.gateway.url}/v1/responses`, [], { headers })
+    socket.ask(frame)
+    const said = await socket.until(({ type }) => type === 'error', 'the refusal')
+    expect(said).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
+    await socket.close()
+  }
+
   test('an answer that is too large reaches its client, but nobody comes back to it', async () => {
     const { id, status, text } = await respond({ stream: true, max_output_tokens: 900 })
     expect(status).toBe(200)
@@ -110,12 +120,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
       expect(late.status).toBe(410)
       expect(late.text).toContain('"code":"warmpath:stream_expired"')
     }
-    const headers = { authorization: `Bearer ${KEYS[0]}` }
-    const socket = await openSocket(`${stage.gateway.url}/v1/responses`, [], { headers })
-    socket.ask({ type: 'warmpath:resume', response_id: id, stream_id: 'a' })
-    const said = await socket.until(({ type }) => type === 'error', 'the refusal')
-    expect(said).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
-    await socket.close()
+    await expectExpired({ type: 'warmpath:resume', response_id: id, stream_id: 'a' })
   })
 
   test('a tenant that keeps too many loses its own oldest', async () => {
@@ -140,15 +145,8 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     }, 'the end of the retention')
     const events = await ask(0, 'GET', `/v1/responses/${id}?stream=true`)
     expect(events.text).toContain('"code":"warmpath:stream_expired"')
-    const headers = { authorization: `Bearer ${KEYS[0]}` }
-    const socket = await openSocket(`${stage.gateway.url}/v1/responses`, [], { headers })
-    socket.ask({ type: 'warmpath:resume', response_id: id, stream_id: 'a' })
-    const said = await socket.until(({ type }) => type === 'error', 'the refusal')
-    expect(said).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
-    socket.ask({ type: 'warmpath:cancel', response_id: id })
-    const second = await socket.until(({ type }) => type === 'error', 'the second refusal')
-    expect(second).toMatchObject({ status: 410, error: { code: 'warmpath:stream_expired' } })
-    await socket.close()
+    await expectExpired({ type: 'warmpath:resume', response_id: id, stream_id: 'a' })
+    await expectExpired({ type: 'warmpath:cancel', response_id: id })
     const foreign = await ask(1, 'GET', `/v1/responses/${id}`)
     const unknown = await ask(1, 'GET', `/v1/responses/resp_${'0'.repeat(32)}`)
     expect([foreign.status, unknown.status]).toEqual([404, 404])

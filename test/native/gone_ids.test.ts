@@ -3,7 +3,7 @@
  * native table against a set.
  */
 import { describe, expect, it } from 'vitest'
-import { expireLogs, FACT_WORDS, nativeLog } from '../../src/native/response_log.ts'
+import { expireLogs, FACT_WORDS, LOG_PRIVATE, nativeLog } from '../../src/native/response_log.ts'
 import { randomOf } from '../model-cache/seeded.ts'
 
 /** `GONE_IDS_MAX` of gone_ids.h. */
@@ -15,9 +15,10 @@ const TENANT = 7
 const facts = new Uint32Array(FACT_WORDS)
 
 /** A finished log that waits for clients to come back. */
-function keep(id: string, tenant = TENANT): [slot: number, generation: number] {
+function keep(id: string): [slot: number, generation: number] {
   const name = new Uint32Array(2)
-  if (!nativeLog.logOpen(0, KEPT, tenant, 0, 2 ** 20, 2 ** 20, name)) throw new Error('no room')
+  if (!nativeLog.logOpen(0, KEPT, TENANT, LOG_PRIVATE, 2 ** 20, 2 ** 20, name))
+    throw new Error('no room')
   const [slot = 0, generation = 0] = name
   if (!nativeLog.logPublish(slot, generation, Buffer.from(id))) throw new Error(`${id} is taken`)
   nativeLog.logSetRetention(slot, generation, 1000)

@@ -4,6 +4,7 @@
  *     ok      node found by its URL alone: 127.0.0.1:8201 blocks of 32 tokens, KV events live
  *     FAILED  predictions are exact: 1 of 240 differ: …
  */
+
 /** Longest fact: an engine that is started again takes up to 400 s. */
 const FACT_MS_MAX = 600_000
 
