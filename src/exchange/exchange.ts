@@ -25,7 +25,7 @@ import type { OutcomeKind } from '../nodes/fleet_view.ts'
 import type { FinishReason } from '../observe/metrics/labels.ts'
 import { skipsPrefixCache } from '../prompt/eligibility.ts'
 import type { PromptKeys } from '../prompt/keyer.ts'
-import { isEventStream } from '../responses/log_reader.ts'
+import { isEventStream, type LogHead } from '../responses/log_reader.ts'
 import { ResponseLog } from '../responses/response_log.ts'
 import type { Waiter } from '../routing/admission.ts'
 import type { RouteRequest } from '../routing/candidates.ts'
@@ -35,21 +35,17 @@ import type { Asker } from './asker.ts'
 import type { AttemptListener, Breakage, NodeHeaders } from './attempt.ts'
 import { Attempt } from './attempt.ts'
 import type { Timed } from './deadlines.ts'
+import { elsewhere } from './elsewhere.ts'
 import { earlyEnd, endOf, REFUSED_AS, terminalClasses } from './ends.ts'
 import type { KeptFlow, KeptLog } from './kept_log.ts'
 import { Opening } from './opening.ts'
 import type { ExchangeFacts } from './record.ts'
-import { hasElsewhere, outcomeOf, Refusal } from './refusal.ts'
+import { outcomeOf, Refusal } from './refusal.ts'
 import type { ExchangeRequest } from './request.ts'
 import type { ExchangeThread } from './thread.ts'
 import { upstreamHeaders } from './upstream_headers.ts'
 
 type State = 'keying' | 'placing' | 'waiting' | 'asking' | 'relaying' | 'finished'
-
-interface Head {
-  readonly status: number
-  readonly headers: NodeHeaders
-}
 
 export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
   readonly request: ExchangeRequest
@@ -66,7 +62,7 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
   /** Ids of nodes that failed this request. */
   readonly #tried: string[] = []
   #attempt: Attempt | null = null
-  #head: Head | null = null
+  #head: LogHead | null = null
   /** What a stream that ends with `[DONE]` has said so far. */
   #opening: Opening | null = null
   /** A 429 or 5xx reply that may yet be retried. */
@@ -142,13 +138,16 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
       case 'placed':
         return this.#dispatch(placed.placement)
       case 'waiting':
-        this.#state = 'waiting'
-        this.#waiter = placed.waiter
-        this.facts.waitedFromMs ||= this.#thread.now()
-        return
+        return this.#wait(placed.waiter)
       case 'refused':
         return this.refused(placed.error)
     }
+  }
+
+  #wait(waiter: Waiter): void {
+    this.#state = 'waiting'
+    this.#waiter = waiter
+    this.facts.waitedFromMs ||= this.#thread.now()
   }
 
   /** Part of Waiting: a place has become free. */
@@ -286,25 +285,25 @@ export class Exchange implements AttemptListener, KeptFlow, Timed, Waiting {
     this.#refuse('node_failed', new OperatingError('upstream_error', message))
   }
 
-  /**
-   * Gives the attempt's place back and tries elsewhere; false when the rules forbid it. A first
-   * reset may be a kept socket that the node had closed: it is asked again where there is no other.
-   */
+  /** Gives the attempt's place back and tries elsewhere; false when the rules forbid it. */
   #retry(cause: RetryCause): boolean {
     const attempt = this.#attempt
     assert(attempt !== null)
-    const { id } = attempt.placement.node
-    const hasOther = hasElsewhere(this.#thread.view(), this.request.model, [...this.#tried, id])
-    if (!hasOther && (cause !== 'reset' || this.facts.retries > 0)) return false
-    if (!this.#attempts.mayRetry(cause)) return this.#thread.recorder.retryDenied()
-    if (hasOther) this.#tried.push(id)
-    this.facts.retries++
-    this.#thread.recorder.retried(cause)
+    const { facts, request } = this
+    const { recorder, router } = this.#thread
+    const failed = [...this.#tried, attempt.placement.node.id]
+    const next = elsewhere(this.#thread.view(), request.model, failed, cause, facts.retries)
+    if (next === 'nowhere') return false
+    if (!this.#attempts.mayRetry(cause)) return recorder.retryDenied()
+    if (next !== 'same') this.#tried.push(attempt.placement.node.id)
+    facts.retries++
+    recorder.retried(cause)
     attempt.abandon()
     attempt.placement.lease.release()
     this.#attempt = null
     this.#refusal = null
-    this.#place()
+    if (next !== 'returning') this.#place()
+    else this.#wait(router.awaitReturn(this.#route, this.#tried, this))
     return true
   }
 

@@ -7,8 +7,6 @@
  * against the node's breaker; 4xx, 429 included, never do.
  */
 
-import type { FleetView } from '../nodes/fleet_view.ts'
-
 /** Bytes of a 429 or 5xx body that are read before the reply is passed on instead of retried. */
 const STATUS_BODY_BYTES_MAX = 65_536
 
@@ -43,18 +41,4 @@ function isQueueFull(body: Buffer): boolean {
 
 export function outcomeOf(status: number, isFull: boolean): 'status5xx' | 'ok' {
   return status >= 500 && !isFull ? 'status5xx' : 'ok'
-}
-
-/** True when a healthy node that has not failed this request serves the model. */
-export function hasElsewhere(
-  view: FleetView,
-  model: string | null,
-  tried: readonly string[],
-): boolean {
-  return view.nodes.some(
-    node =>
-      node.state === 'healthy' &&
-      !tried.includes(node.id) &&
-      (model === null || node.models.some(served => served.id === model)),
-  )
 }

@@ -140,11 +140,6 @@ export class Candidates {
     return new OperatingError('model_not_found', `The model \`${shown}\` does not exist.`, 'model')
   }
 
-  /** True when a healthy node serves the model, busy or not. */
-  isServed(model: string | null): boolean {
-    return this.#placesOf(model).length > 0
-  }
-
   /** The prefix index of a model's nodes at one block size; 0 when none of them has one. */
   indexOf(model: string | null, blockSize: number): number {
     for (const { node } of this.#placesOf(model)) {

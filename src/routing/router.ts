@@ -5,6 +5,7 @@
  *       ├─ route(): candidates ─► policy ─► lease ─► predict ──► Placement
  *       ├─ every place full ─► Admission ─► … waiting.placed(placement) | waiting.refused(error)
  *       └─ no place at all ──► OperatingError (unknown model, no healthy node, queue full)
+ *     awaitReturn(request, tried, waiting) ─► Outage ─► the same, once a node is back
  *
  * Predict-on-route: the chosen slot is told, in the shared overlay, to hold the prompt's blocks
  * before the engine says so, so that siblings of the same burst follow the first one. A prediction
@@ -31,6 +32,7 @@ import type { Clock } from './clock.ts'
 import type { RoutingConfig } from './config.ts'
 import { Lease, type LeaseKeeper, type LeasePrediction, type LoadTable } from './lease.ts'
 import { leastLoad } from './least_load.ts'
+import { Outage } from './outage.ts'
 import type { Candidate, Policy, PolicyName } from './policy.ts'
 import { prefix } from './prefix.ts'
 import { RetryBudget } from './retry_budget.ts'
@@ -106,6 +108,7 @@ export class Router implements LeaseKeeper {
   readonly #match: MatchPrefix | null
   readonly #policy: Policy
   readonly #candidates: Candidates
+  readonly #outage: Outage
   /** Leases whose prediction is renewed until their first token. */
   readonly #predicted: Roster<Lease>
   readonly #rematched = new Rematched()
@@ -125,6 +128,7 @@ export class Router implements LeaseKeeper {
     this.#match = options.match
     this.#policy = POLICIES[config.policy]()
     this.#candidates = new Candidates(options.loadTable)
+    this.#outage = new Outage(clock)
     this.#predicted = new Roster()
     this.#cancelRenewal = null
     this.#held = 0
@@ -141,6 +145,7 @@ export class Router implements LeaseKeeper {
       for (const { slot } of node.ranks) this.#overlay.setCapacity(slot, node.blockCount)
     }
     this.admission.wakeAll()
+    this.#outage.wake()
   }
 
   /** Decides now: a placement, `full` when every place is taken, or why there is no place. */
@@ -164,9 +169,31 @@ export class Router implements LeaseKeeper {
     if (!this.admission.hasWaiters(request.model)) {
       const routed = this.route(request, tried)
       if (routed instanceof Error) return { kind: 'refused', error: routed }
-      if (routed !== 'full') return { kind: 'placed', placement: routed }
+      if (routed !== 'full') return placedAt(routed)
     }
     return this.#wait(request, tried, waiting)
+  }
+
+  /** For who knows that no node is well: waits until one is, or is refused `RETURN_MS_MAX` later. */
+  awaitReturn(request: RouteRequest, tried: readonly string[], waiting: Waiting): Waiter {
+    let queued: Waiter | null = null
+    const returning = this.#outage.wait({
+      attempt: () => {
+        const routed = this.route(request, tried)
+        if (routed instanceof Error) return false
+        const result = routed === 'full' ? this.#wait(request, tried, waiting) : placedAt(routed)
+        if (result.kind === 'waiting') queued = result.waiter
+        else if (result.kind === 'placed') waiting.placed(result.placement)
+        else waiting.refused(result.error)
+        return true
+      },
+      expire: () => waiting.refused(this.#candidates.refusal(request.model)),
+    })
+    const cancel = (): void => {
+      returning.cancel()
+      queued?.cancel()
+    }
+    return { cancel }
   }
 
   firstToken(lease: Lease): void {
@@ -203,7 +230,7 @@ export class Router implements LeaseKeeper {
     if (waiter instanceof Error) return { kind: 'refused', error: waiter }
     if (waiter !== null) return { kind: 'waiting', waiter }
     assert(placement !== null, 'an attempt that succeeded left its placement')
-    return { kind: 'placed', placement }
+    return placedAt(placement)
   }
 
   #acquire(chosen: Candidate, request: RouteRequest): Lease | null {
@@ -300,6 +327,10 @@ class Rematched implements MatchedPrompt {
     this.matched = matched
     return this
   }
+}
+
+function placedAt(placement: Placement): PlaceResult {
+  return { kind: 'placed', placement }
 }
 
 const POLICIES: Readonly<Record<PolicyName, () => Policy>> = {

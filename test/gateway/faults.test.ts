@@ -144,6 +144,26 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     for (const node of nodes) await node.fault({ kind: 'clear' })
   })
 
+  test('a request that loses its node waits for one that is out for the moment', async () => {
+    // The other node answers no check, as when its machine stands still.
+    await nodes[1]?.fault({ kind: 'stall', path: '/health' })
+    const other = new URL(nodes[1]?.url ?? '').host
+    const isOut = `warmpath_node_state{node="${other}",state="unhealthy"}`
+    await until(async () => (await metric(gateway, isOut)) === 1, 'the other node to be out')
+    await nodes[0]?.fault({ kind: 'freeze' })
+    const asked = post(gateway.url, body('x'))
+    await until(async () => (await leases(gateway)) === 1, 'the lease')
+    await nodes[0]?.fault({ kind: 'refuse' })
+    const refused = 'warmpath_retries_total{reason="refused"}'
+    await until(async () => (await metric(gateway, refused)) === 1, 'the wait for a node')
+    await nodes[1]?.fault({ kind: 'clear' })
+    const reply = await asked
+    expect(await reply.text()).toContain('chat.completion')
+    expect(reply.status).toBe(200)
+    expect(reply.headers.get('x-warmpath-node')).toBe(other)
+    await nodes[0]?.fault({ kind: 'clear' })
+  })
+
   test.each(['prefill', 'decode'] as const)('an abort in %s reaches the node', async phase => {
     // 10 ms at the median and 50 ms at worst, on top of what a bare hop through another process
     // takes on this machine at this moment, measured in turns. A machine with other work shows

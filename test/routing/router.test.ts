@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { OperatingError } from '../../src/errors.ts'
 import type { NodeView } from '../../src/nodes/fleet_view.ts'
+import type { Waiter } from '../../src/routing/admission.ts'
 import type { RouteRequest } from '../../src/routing/candidates.ts'
+import { RETURN_MS_MAX } from '../../src/routing/outage.ts'
 import { type Placement, PREDICTION_MS, type Router } from '../../src/routing/router.ts'
-import { fakeFleet, fakeNode, fakeNodes, fakeView, promptOf } from './fake_fleet.ts'
+import { type FakeFleet, fakeFleet, fakeNode, fakeNodes, fakeView, promptOf } from './fake_fleet.ts'
 
 const NOBODY = { placed: () => expect.unreachable(), refused: () => expect.unreachable() }
 const THOUSAND = promptOf([['a', 1000]])
@@ -185,5 +187,67 @@ describe('predict-on-route', () => {
     clock.advance(2_000)
     expect(clock.pending).toBe(0)
     expect(router.held).toBe(0)
+  })
+})
+
+describe('a request that lost its node while no other is well', () => {
+  const OTHER = fakeNode(0)
+  const BACK = fakeNode(1)
+  const OUT = fakeNode(1, { state: 'unhealthy' })
+
+  /** Waits at once; `said` fills with what the request hears. */
+  function outage(): FakeFleet & { said: unknown[]; waiter: Waiter } {
+    const fleet = fakeFleet([OTHER, OUT])
+    const said: unknown[] = []
+    const waiting = {
+      placed: ({ node, lease }: Placement) => {
+        said.push(node.id)
+        lease.release()
+      },
+      refused: ({ code }: OperatingError) => void said.push(code),
+    }
+    const waiter = fleet.router.awaitReturn(THOUSAND, [OTHER.id], waiting)
+    return { ...fleet, said, waiter }
+  }
+
+  test('is placed at the one that comes back, and newcomers do not wait behind it', () => {
+    const { router, clock, said } = outage()
+    expect(placed(router, THOUSAND).node.id).toBe(OTHER.id)
+    router.useView(fakeView([OTHER, OUT]))
+    clock.advance(1)
+    expect(said).toEqual([])
+    router.useView(fakeView([OTHER, BACK]))
+    clock.advance(RETURN_MS_MAX)
+    expect(said).toEqual([BACK.id])
+  })
+
+  test('is told that no node is well when none came back', () => {
+    const { clock, said } = outage()
+    clock.advance(RETURN_MS_MAX - 1)
+    expect(said).toEqual([])
+    clock.advance(1)
+    expect(said).toEqual(['no_healthy_node'])
+    expect(clock.pending).toBe(0)
+  })
+
+  test('hears nothing more once its client has left', () => {
+    const { router, clock, said, waiter } = outage()
+    waiter.cancel()
+    router.useView(fakeView([OTHER, BACK]))
+    clock.advance(RETURN_MS_MAX)
+    expect(said).toEqual([])
+  })
+
+  test.each(['goes on', 'leaves'])('queues where the one that is back is full, and %s', then => {
+    const { router, clock, said, table, waiter } = outage()
+    table.acquire(1, 0, 0, 1)
+    router.useView(fakeView([OTHER, { ...BACK, inFlightMax: 1 }]))
+    clock.advance(1)
+    expect(router.admission.waiting).toBe(1)
+    if (then === 'leaves') waiter.cancel()
+    table.release(1, 0, 0)
+    clock.advance(RETURN_MS_MAX)
+    expect(said).toEqual(then === 'leaves' ? [] : [BACK.id])
+    expect(router.admission.waiting).toBe(0)
   })
 })
