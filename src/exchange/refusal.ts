@@ -17,7 +17,7 @@ export class Refusal {
 
   /** False: it is too long to wait for its end. */
   push(chunk: Buffer): boolean {
-    this.pieces.push(chunk)
+    this.pieces.push(Buffer.from(chunk))
     this.#bytes += chunk.length
     return this.#bytes <= STATUS_BODY_BYTES_MAX
   }

@@ -2,7 +2,7 @@
  * Reads the engine's token counts out of the last bytes of a reply, once an exchange.
  *
  * A stream carries `usage` in its last chunk or two before `[DONE]`, a plain reply near its end;
- * so the last occurrence of the key within the last pieces is looked for, and its numbers are read
+ * so the last occurrence of the key within the last bytes is looked for, and its numbers are read
  * off the bytes: a decoded object would cost more and be thrown away at once. Each API
  * counts differently (observed on vLLM 0.32):
  *
@@ -52,28 +52,60 @@ const DEPTH_MAX = 2
 
 const counts = new Float64Array(NAMES.length)
 
-/** Bytes of a reply's end that are kept for reading its usage. */
+const EMPTY = Buffer.alloc(0)
+
+/** Bytes of a piece's end that are kept for reading the usage. */
 const TAIL_BYTES_MAX = 16_384
 
+/** Bytes of a part of a tail at least: pieces of a token or two share one. */
+const PART_BYTES_MIN = 1024
+
+/** Copies of pieces that lie one behind the other. */
+class TailPart {
+  #room = EMPTY
+  #size = 0
+
+  get bytes(): Buffer {
+    return this.#room.subarray(0, this.#size)
+  }
+
+  /** False: there is no room for it. */
+  add(piece: Buffer): boolean {
+    if (this.#size + piece.length > this.#room.length) return false
+    this.#room.set(piece, this.#size)
+    this.#size += piece.length
+    return true
+  }
+
+  /** Forgets what it holds for this piece's end. */
+  begin(piece: Buffer): void {
+    const end = piece.length > TAIL_BYTES_MAX ? piece.subarray(-TAIL_BYTES_MAX) : piece
+    const size = Math.max(end.length, PART_BYTES_MIN)
+    if (size > this.#room.length) this.#room = Buffer.allocUnsafe(size)
+    this.#size = 0
+    this.add(end)
+  }
+}
+
 /**
- * The last pieces of a reply. It keeps references to undici's chunks, not copies: at most two
- * chunks live longer than their turn.
+ * The end of a reply, in two parts: when the last one is full, the one before it is used again. So
+ * at least its last KiB is there, in whatever pieces it came, or all of its last piece.
  */
 export class Tail {
-  #last: Buffer | null = null
-  #before: Buffer | null = null
+  #last = new TailPart()
+  #before = new TailPart()
 
-  push(chunk: Buffer): void {
-    this.#before = this.#last
-    this.#last = chunk
+  push(piece: Buffer): void {
+    if (this.#last.add(piece)) return
+    const full = this.#last
+    this.#last = this.#before
+    this.#before = full
+    this.#last.begin(piece)
   }
 
   usage(): Usage | null {
-    if (this.#last === null) return null
-    const last = this.#last.subarray(-TAIL_BYTES_MAX)
-    const found = readUsage(last)
-    if (found !== null || this.#before === null) return found
-    return readUsage(Buffer.concat([this.#before.subarray(-TAIL_BYTES_MAX), last]))
+    const last = this.#last.bytes
+    return readUsage(last) ?? readUsage(Buffer.concat([this.#before.bytes, last]))
   }
 }
 

@@ -1,10 +1,14 @@
 /**
  * Writes a response log to an HTTP client: the log's most common reader.
  *
- *     log.append ──► onBytes ──► end of the turn: cork { head once, whole events, end } ──► socket
+ *     log.append ──► onBytes ──┬─────────────────► cork { whole events } ──────────────► socket
+ *                              └─ end of the turn: cork { head once, events, end } ──► socket
  *                                  │ write() false: the bytes are queued, take no more
  *                                  ▼
  *                                onWritable ──► log.ready(this), which feeds the backlog
+ *
+ * What a stream begins and ends with waits for the end of the turn (flush_queue.ts), in copies; all
+ * between is written where it lies, in the buffer of the node's socket.
  *
  * Three shapes leave here:
  * - **sse**: only whole events are written; the rest of a chunk waits for its end, so that an
@@ -19,9 +23,9 @@
  * when there is nothing), because otherwise the queued rest is not sent; nothing is called on
  * `res` once the client has gone. A client that takes nothing for 10–12 s is cut by uWS itself.
  *
- * Cost: one send for what one read of the node's socket brought, and no allocation but a copy of
- * an event's piece that had to wait. `onBytes` says "no more" one chunk late, because the socket is
- * asked at the end of the turn, or after 64 KiB.
+ * Cost: one send for what one read of the node's socket brought, and no allocation but copies of
+ * what had to wait. Of these `onBytes` says "no more" one chunk late, because the socket is asked
+ * at the end of the turn, or after 64 KiB.
  */
 import type { HttpResponse } from 'uWebSockets.js'
 import { errorEvent } from '../api/error_event.ts'
@@ -36,7 +40,7 @@ import type { RefusedReader } from '../responses/remote_reader.ts'
 import type { ResponseLog } from '../responses/response_log.ts'
 import type { EventNumbers } from './event_numbers.ts'
 import type { Flushable } from './flush_queue.ts'
-import { flushSoon, flushWhole } from './flush_queue.ts'
+import { flushFirst, flushSoon } from './flush_queue.ts'
 import { hopHeaders } from './hop_headers.ts'
 import { wireForm } from './octets.ts'
 import type { Connection } from './reply.ts'
@@ -105,8 +109,6 @@ export class ClientStream implements Asker, Flushable {
   #isHeadSent = false
   #isEnding = false
   #isLagging = false
-  /** What comes now is stored bytes in the log's own buffer, which is used again after the call. */
-  #isFed = false
   /** The piece of an event whose end has not come. */
   #held: Uint8Array | null = null
   /** What `tryEnd` has not taken yet, and the offset of its first byte in the body. */
@@ -142,14 +144,11 @@ export class ClientStream implements Asker, Flushable {
   /** Reads `log` from now on. */
   follow(log: ResponseLog): void {
     this.#log = log
-    this.#isFed = true
     log.attach(this)
-    this.#isFed = false
   }
 
   /** Reads a log of any thread; says why where it cannot. */
   join(follow: Follow): RefusedReader | null {
-    this.#isFed = true
     const got = follow(this)
     if (typeof got === 'string') return got
     this.#following = got
@@ -175,7 +174,6 @@ export class ClientStream implements Asker, Flushable {
     if (numbers !== null && this.#shape === 'sse') {
       return this.#writeEvents(numbers.insert(chunk), numbers.wholeEnd, flags)
     }
-    if (this.#isFed) chunk = Buffer.from(chunk)
     if (this.#shape === 'sse') return this.#writeEvents(chunk, wholeEnd, flags)
     if (this.#shape === 'sized') return this.#writeSized(chunk)
     return this.#write(chunk)
@@ -219,7 +217,9 @@ export class ClientStream implements Asker, Flushable {
       this.#isEnding = true
       this.#isMarked = true
       this.#out = chunk
-      flushWhole(this)
+      if (flushFirst(this)) return true
+      this.#out = Buffer.from(chunk)
+      flushSoon(this)
       return true
     }
     this.#watchWritable()
@@ -248,20 +248,27 @@ export class ClientStream implements Asker, Flushable {
     }
   }
 
-  /** Takes bytes for the flush at the end of this turn; false once the socket has lagged. */
+  /** Writes bytes now, or copies them for the end of this turn; false once the socket has lagged. */
   #write(bytes: Uint8Array | null): boolean {
-    if (bytes !== null) {
-      if (this.#out === null) this.#out = bytes
-      else if (this.#more === null) this.#more = [bytes]
-      else this.#more.push(bytes)
-      this.#gatheredBytes += bytes.length
+    if (this.#isHeadSent && !this.#isMarked && !this.#isEnding) {
+      this.#out = bytes
+      this.#res.cork(this.#writeNow)
+      return !this.#isLagging
     }
+    if (bytes !== null) this.#keep(Buffer.from(bytes))
     if (!this.#isMarked) {
       this.#isMarked = true
       flushSoon(this)
     }
     if (this.#gatheredBytes > GATHERED_BYTES_MAX) this.flush()
     return !this.#isLagging
+  }
+
+  #keep(bytes: Uint8Array): void {
+    if (this.#out === null) this.#out = bytes
+    else if (this.#more === null) this.#more = [bytes]
+    else this.#more.push(bytes)
+    this.#gatheredBytes += bytes.length
   }
 
   /** Part of Flushable. */
@@ -350,9 +357,7 @@ export class ClientStream implements Asker, Flushable {
       this.#following.ready()
       return true
     }
-    this.#isFed = true
     this.#log?.ready(this)
-    this.#isFed = false
     return true
   }
 

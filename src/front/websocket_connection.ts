@@ -189,6 +189,14 @@ export class Connection implements LaneHost, Flushable, Member {
     ws.end(CLOSE_CODES[close], reason)
   }
 
+  sendNow(lane: Lane): void {
+    const isQuiet = this.#next === null && !this.#isMarked && !this.#isFlushing
+    if (!isQuiet || this.#inFlight > 1 || this.blockedMs > 0) return this.mark(lane)
+    lane.isMarked = true
+    this.#next = lane
+    this.flush()
+  }
+
   mark(lane: Lane): void {
     if (this.#ws === null) return
     lane.isMarked = true

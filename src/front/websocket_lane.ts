@@ -5,8 +5,8 @@
  *                                               │ too many: "no more", the log keeps the rest
  *                                               └── all sent: log.ready(lane)
  *
- * A piece is a stretch of whole events, exactly as the node sent it: the chunk itself, or a copy
- * where the log's own buffer was lent. Messages are made when the socket takes them
+ * A piece is a stretch of whole events, exactly as the node sent it: where it is not sent at once,
+ * a copy of the chunk, which is only lent. Messages are made when the socket takes them
  * (frame_sender.ts), so a lane that waits for its turn costs no work.
  *
  * A turn is over when its log has ended and its last message has gone to the socket; only then
@@ -63,6 +63,8 @@ interface Source {
 export interface LaneHost {
   /** The lane has something to send. */
   mark(lane: Lane): void
+  /** As `mark`, but sends it at once where it is the only lane at work. */
+  sendNow(lane: Lane): void
   /** Sends a message of the gateway's own. */
   say(message: string | Uint8Array): void
   /** Counts an error of the gateway's own. */
@@ -94,7 +96,6 @@ export class Lane implements Asker {
   #held: Uint8Array[] = []
   #heldBytes = 0
   #isLagging = false
-  #isFed = false
   #isEnded = false
   #over: ((isFailed: boolean) => void) | null = null
   /** Sent behind the last event. */
@@ -129,11 +130,7 @@ export class Lane implements Asker {
   ask(exchange: Exchange): void {
     this.#source = {
       leave: () => exchange.leave(),
-      ready: () => {
-        this.#isFed = true
-        this.#log?.ready(this)
-        this.#isFed = false
-      },
+      ready: () => this.#log?.ready(this),
     }
     exchange.start()
   }
@@ -141,12 +138,8 @@ export class Lane implements Asker {
   /** Reads a log of any thread, whose next event has a number; part of the start of a turn. */
   join(follow: Follow, number: number): RefusedReader | null {
     this.#progress.number = number
-    this.#isFed = true
     const got = follow(this)
-    if (typeof got === 'string') {
-      this.#isFed = false
-      return got
-    }
+    if (typeof got === 'string') return got
     this.#source = { leave: () => got.detach(), ready: () => got.ready() }
     return null
   }
@@ -173,9 +166,7 @@ export class Lane implements Asker {
   /** Part of Asker. */
   follow(log: ResponseLog): void {
     this.#log = log
-    this.#isFed = true
     log.attach(this)
-    this.#isFed = false
   }
 
   onHead(head: LogHead): void {
@@ -184,10 +175,9 @@ export class Lane implements Asker {
 
   onBytes(chunk: Uint8Array, wholeEnd: number, _classes: number): boolean {
     if (this.#isEnded) return false
-    const bytes = this.#isFed ? Buffer.from(chunk) : chunk
-    if (this.#status > 0) return this.#hold(bytes)
-    if (wholeEnd > 0) this.#take(wholeEnd === bytes.length ? bytes : bytes.subarray(0, wholeEnd))
-    if (wholeEnd < bytes.length && !this.#hold(Buffer.from(bytes.subarray(wholeEnd)))) return false
+    if (this.#status > 0) return this.#hold(Buffer.from(chunk))
+    if (wholeEnd > 0) this.#lend(wholeEnd === chunk.length ? chunk : chunk.subarray(0, wholeEnd))
+    if (wholeEnd < chunk.length && !this.#hold(Buffer.from(chunk.subarray(wholeEnd)))) return false
     this.#isLagging = this.#pendingBytes >= LANE_BYTES_MAX
     return !this.#isLagging
   }
@@ -225,13 +215,22 @@ export class Lane implements Asker {
     return sent
   }
 
-  #take(bytes: Uint8Array): void {
-    let piece = bytes
+  /** Sends what is valid during this call only, or a copy of it later. */
+  #lend(bytes: Uint8Array): void {
     if (this.#heldBytes > 0) {
-      piece = Buffer.concat([...this.#held, bytes])
+      const piece = Buffer.concat([...this.#held, bytes])
       this.#held = []
       this.#heldBytes = 0
+      return this.#take(piece)
     }
+    if (this.isMarked || this.#piece !== null) return this.#take(Buffer.from(bytes))
+    this.#piece = bytes
+    this.#pendingBytes += bytes.length
+    this.#host.sendNow(this)
+    if (this.#piece !== null) this.#piece = Buffer.from(bytes)
+  }
+
+  #take(piece: Uint8Array): void {
     if (this.#piece === null) this.#piece = piece
     else this.#morePieces.push(piece)
     this.#pendingBytes += piece.length
@@ -290,7 +289,6 @@ export class Lane implements Asker {
       this.#source = null
       this.#log = null
       this.#isLagging = false
-      this.#isFed = false
       if (words !== null) this.say(words)
       const over = this.#over
       this.#over = null

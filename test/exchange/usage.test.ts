@@ -4,7 +4,12 @@ import { Tail } from '../../src/exchange/usage.ts'
 
 function usageOf(...chunks: string[]): unknown {
   const tail = new Tail()
-  for (const chunk of chunks) tail.push(Buffer.from(chunk))
+  for (const chunk of chunks) {
+    const read = Buffer.from(chunk)
+    tail.push(read)
+    // The buffer of a read is used for the next one.
+    read.fill('x')
+  }
   return tail.usage()
 }
 
@@ -41,13 +46,13 @@ describe('token counts are read off the end of a reply', () => {
     const count = fc.nat({ max: 2 ** 40 })
     const shape = fc.record({ prompt: count, output: count, cached: count, isLast: fc.boolean() })
     fc.assert(
-      fc.property(shape, fc.nat(), ({ prompt, output, cached, isLast }, cut) => {
+      fc.property(shape, fc.array(fc.nat()), ({ prompt, output, cached, isLast }, cuts) => {
         const details = { prompt_tokens_details: { cached_tokens: cached, audio_tokens: 1 } }
         const usage = { prompt_tokens: prompt, completion_tokens: output }
         const whole = isLast ? { ...usage, ...details } : { ...details, ...usage }
         const text = JSON.stringify({ id: 'a "usage": b', usage: whole })
-        const at = cut % (text.length + 1)
-        const chunks = [text.slice(0, at), text.slice(at)].filter(chunk => chunk !== '')
+        const at = cuts.map(cut => cut % (text.length + 1)).toSorted((a, b) => a - b)
+        const chunks = [0, ...at].map((from, i) => text.slice(from, at[i] ?? text.length))
         const expected = { promptTokens: prompt, outputTokens: output, cachedTokens: cached }
         expect(usageOf(...chunks)).toEqual(expected)
       }),

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { type Flushable, flushSoon, flushWhole } from '../../src/front/flush_queue.ts'
+import { type Flushable, flushFirst, flushSoon } from '../../src/front/flush_queue.ts'
 
 /** Resolves when what was put off in this turn of the event loop has run. */
 function nextTurn(): Promise<void> {
@@ -21,21 +21,21 @@ beforeEach(async () => {
 })
 
 test('the first whole body of a turn leaves at once, what follows behind the turn', async () => {
-  flushWhole(stream('first'))
+  expect(flushFirst(stream('first'))).toBe(true)
   expect(flushed).toEqual(['first'])
-  flushWhole(stream('second'))
+  expect(flushFirst(stream('second'))).toBe(false)
   flushSoon(stream('third'))
   expect(flushed).toEqual(['first'])
   await nextTurn()
-  expect(flushed).toEqual(['first', 'second', 'third'])
+  expect(flushed).toEqual(['first', 'third'])
 })
 
 test('a stream waits for the end of its turn, where more of it may come', async () => {
   flushSoon(stream('stream'))
-  flushWhole(stream('whole'))
+  expect(flushFirst(stream('whole'))).toBe(false)
   expect(flushed).toEqual([])
   await nextTurn()
-  expect(flushed).toEqual(['stream', 'whole'])
+  expect(flushed).toEqual(['stream'])
 })
 
 test('a turn with many streams does not hold back its first until all are there', async () => {

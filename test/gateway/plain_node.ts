@@ -24,6 +24,8 @@ export function answerPlainly(request: IncomingMessage, response: ServerResponse
 interface PlainGateway {
   /** Of the data listener; from the first test of the file on. */
   readonly port: number
+  /** Its log lines of exchanges. */
+  exchanges(): Record<string, unknown>[]
 }
 
 export function useGatewayBefore(node: Server): PlainGateway {
@@ -44,6 +46,7 @@ export function useGatewayBefore(node: Server): PlainGateway {
   })
 
   return {
+    exchanges: () => running?.exchanges() ?? [],
     get port() {
       if (running === null) throw new Error('the gateway was not started')
       return Number(new URL(running.url).port)
