@@ -191,7 +191,8 @@ export class Connection implements LaneHost, Flushable, Member {
 
   sendNow(lane: Lane): void {
     const isQuiet = this.#next === null && !this.#isMarked && !this.#isFlushing
-    if (!isQuiet || this.#inFlight > 1 || this.blockedMs > 0) return this.mark(lane)
+    const isOpen = this.#ws !== null && this.blockedMs === 0
+    if (!isQuiet || !isOpen || this.#inFlight > 1) return this.mark(lane)
     lane.isMarked = true
     this.#next = lane
     this.flush()
