@@ -7,7 +7,7 @@
  * What follows costs by the piece and not by the byte: an append to the log is a call into native
  * code, between cold caches half a microsecond, and each reader is called too. Gathered, a read
  * costs that once. A lone chunk is handed on as it lies in the buffer of the read, so a piece is
- * valid during the call only: most are written at once, and a copy of each costs a paced token 3 %.
+ * valid during the call only: most are written at once, and need no copy.
  *
  * Whatever else is heard of the reply comes behind `flush`. At most `GATHERED_BYTES_MAX` wait.
  */
