@@ -22,22 +22,41 @@ struct Line {
   std::size_t next;  // behind its end
 };
 
-// The line at `at`; lines end with LF, CRLF or a lone CR, or with the stretch.
-Line line_at(const std::uint8_t* bytes, std::size_t at, std::size_t end, bool has_cr) {
-  const void* const found = std::memchr(bytes + at, '\n', end - at);
-  const bool has_lf = found != nullptr;
-  std::size_t to =
-      has_lf ? static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - bytes) : end;
-  std::size_t next = has_lf ? to + 1 : end;
-  if (has_cr) {
-    const void* const cr = std::memchr(bytes + at, '\r', to - at);
-    if (cr != nullptr) {
-      to = static_cast<std::size_t>(static_cast<const std::uint8_t*>(cr) - bytes);
-      next = to + 1 < end && bytes[to + 1] == '\n' ? to + 2 : to + 1;
+// The lines of [from, end), which end with LF, CRLF or a lone CR, or with the stretch. They are
+// asked for in order; each byte is searched once for an LF and once for a CR, however those are
+// mixed.
+class Lines {
+ public:
+  Lines(const std::uint8_t* bytes, std::size_t from, std::size_t end)
+      : bytes_(bytes), end_(end), no_cr_before_(from) {}
+
+  // The line at `at`, below the end.
+  Line next(std::size_t at) {
+    if (!is_lf_known_ || lf_ < at) {
+      // Most lines are followed by the empty one: no call for it.
+      lf_ = bytes_[at] == '\n' ? at : find('\n', at, end_);
+      is_lf_known_ = true;
     }
+    if (no_cr_before_ < at) no_cr_before_ = at;
+    if (no_cr_before_ < lf_) no_cr_before_ = find('\r', no_cr_before_, lf_);
+    if (no_cr_before_ >= lf_) return {at, lf_, lf_ < end_ ? lf_ + 1 : end_};
+    const std::size_t behind = no_cr_before_ + 1;
+    return {at, no_cr_before_, behind < end_ && bytes_[behind] == '\n' ? behind + 1 : behind};
   }
-  return {at, to, next};
-}
+
+ private:
+  std::size_t find(int wanted, std::size_t from, std::size_t to) const {
+    const void* const found = std::memchr(bytes_ + from, wanted, to - from);
+    if (found == nullptr) return to;
+    return static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - bytes_);
+  }
+
+  const std::uint8_t* bytes_;
+  std::size_t end_;
+  std::size_t lf_ = 0;
+  bool is_lf_known_ = false;
+  std::size_t no_cr_before_;  // the next CR lies here, or nobody has looked further
+};
 
 // Offset of the value of a data line, or 0 when it is another line.
 std::size_t data_value(const std::uint8_t* bytes, const Line& line) {
@@ -69,16 +88,33 @@ std::size_t sequence_size(const std::uint8_t* at, std::size_t left) {
   return size;
 }
 
+constexpr std::uint64_t HIGH_BITS = 0x8080808080808080u;
+
+std::uint64_t word_at(const std::uint8_t* bytes) {
+  std::uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
+// Without a way out in the middle, so that the compiler makes wide steps of it.
+bool is_ascii(const std::uint8_t* bytes, std::size_t size) {
+  std::uint64_t seen = 0;
+  if (size < sizeof(seen)) {
+    for (std::size_t i = 0; i < size; i++) seen |= bytes[i];
+    return (seen & 0x80) == 0;
+  }
+  for (std::size_t i = 0; i + sizeof(seen) <= size; i += sizeof(seen)) seen |= word_at(bytes + i);
+  seen |= word_at(bytes + size - sizeof(seen));
+  return (seen & HIGH_BITS) == 0;
+}
+
 bool is_utf8(const std::uint8_t* bytes, std::size_t size) {
+  if (is_ascii(bytes, size)) return true;
   std::size_t at = 0;
   while (at < size) {
-    if (at + 8 <= size) {
-      std::uint64_t word;
-      std::memcpy(&word, bytes + at, 8);
-      if ((word & 0x8080808080808080u) == 0) {
-        at += 8;
-        continue;
-      }
+    if (at + 8 <= size && (word_at(bytes + at) & HIGH_BITS) == 0) {
+      at += 8;
+      continue;
     }
     const std::size_t step = sequence_size(bytes + at, size - at);
     if (step == 0) return false;
@@ -125,10 +161,10 @@ struct Event {
   bool has_line = false;
 };
 
-Event event_at(const FrameRequest& in, std::size_t at, bool has_cr) {
+Event event_at(const FrameRequest& in, std::size_t at, Lines& lines) {
   Event event;
   while (at < in.to) {
-    const Line line = line_at(in.bytes, at, in.to, has_cr);
+    const Line line = lines.next(at);
     at = line.next;
     if (line.to == line.from) {
       if (event.has_line) break;
@@ -144,19 +180,19 @@ Event event_at(const FrameRequest& in, std::size_t at, bool has_cr) {
   return event;
 }
 
-void copy_data(const FrameRequest& in, std::size_t at, const Event& event, bool has_cr,
-               std::uint8_t* out) {
+void copy_data(const FrameRequest& in, std::size_t at, const Event& event, std::uint8_t* out) {
   if (event.data_lines == 1) {
     std::memcpy(out, in.bytes + event.first_value, event.data_size);
     return;
   }
-  std::size_t lines = 0;
+  Lines lines(in.bytes, at, event.end);
+  std::size_t copied = 0;
   while (at < event.end) {
-    const Line line = line_at(in.bytes, at, event.end, has_cr);
+    const Line line = lines.next(at);
     at = line.next;
     const std::size_t value = line.to == line.from ? 0 : data_value(in.bytes, line);
     if (value == 0) continue;
-    if (lines++ > 0) *out++ = '\n';
+    if (copied++ > 0) *out++ = '\n';
     std::memcpy(out, in.bytes + value, line.to - value);
     out += line.to - value;
   }
@@ -208,13 +244,13 @@ FrameOutcome event_frames(const FrameRequest& in, const FrameRoom& room) {
   FrameOutcome outcome;
   outcome.consumed = in.from;
   outcome.number = in.number;
-  const bool has_cr = in.to > in.from && std::memchr(in.bytes + in.from, '\r', in.to - in.from);
+  Lines lines(in.bytes, in.from, in.to);
   const std::size_t head_size =
       in.prefix_size + (in.form == FRAME_MSGPACK ? MSGPACK_HEAD_BYTES : 0);
   std::size_t used = 0;
   while (outcome.consumed < in.to && outcome.frames < room.spans_max) {
     const std::size_t at = outcome.consumed;
-    const Event event = event_at(in, at, has_cr);
+    const Event event = event_at(in, at, lines);
     if (event.data_lines > 0) {
       const std::size_t wanted = head_size + event.data_size;
       const std::size_t place = (used + PLACE_BYTES - 1) / PLACE_BYTES * PLACE_BYTES;
@@ -223,7 +259,7 @@ FrameOutcome event_frames(const FrameRequest& in, const FrameRoom& room) {
         return outcome;
       }
       std::uint8_t* const out = room.out + place;
-      copy_data(in, at, event, has_cr, out + head_size);
+      copy_data(in, at, event, out + head_size);
       FrameSpan span = in.form == FRAME_MSGPACK
                            ? wrap_msgpack(in, outcome.number, out, head_size, event.data_size)
                            : wrap_text(in, out, event.data_size);
