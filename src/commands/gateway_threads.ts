@@ -56,6 +56,15 @@ const LONE_COLLECTOR_FLAGS = [
  */
 const RARE_COLLECTION_FLAGS = ['--heap-growing-percent=200', '--no-memory-reducer']
 
+/**
+ * Bytes of bytecode that a function runs through before V8 looks whether to optimise it, a quarter
+ * of V8's own. An exchange is some hundred functions, and at 500 paced streams it took 16 s until
+ * the optimised ones relayed the tokens; with this it takes 6 (docs/benchmarks.md), and their code
+ * is as good. It is set when the threads listen: what only a start runs is not worth compiling, and
+ * took 90 of 410 ms from it.
+ */
+const EARLY_OPTIMISATION_FLAG = '--interrupt-budget=16384'
+
 /** What every thread gets alike. */
 export type CommonStart = Omit<ThreadStart, 'index' | 'metrics' | 'waiting' | 'mailboxes' | 'port'>
 
@@ -116,6 +125,7 @@ export class GatewayThreads {
     })
     const threads = new GatewayThreads(workers, buffers)
     await Promise.all(workers.map(worker => threads.#listening(worker, start)))
+    setFlagsFromString(EARLY_OPTIMISATION_FLAG)
     return { threads, port }
   }
 
