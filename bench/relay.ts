@@ -27,7 +27,7 @@ import {
   readStalls,
   table,
 } from './relay_report.ts'
-import { type Cell, type Load, runCell, SCENARIOS } from './relay_scenarios.ts'
+import { type Cell, type Load, runCell, SCENARIOS, warmUpCells } from './relay_scenarios.ts'
 import { rounded, runRounds } from './rounds.ts'
 import {
   missing,
@@ -56,12 +56,6 @@ const KV_BATCHES_PER_SECOND = 50
  */
 const WARM_UP_REQUESTS = 20_000
 const WARM_UP_REQUESTS_QUICK = 40
-/**
- * Seconds under each scenario before it is measured, for who compiles as it runs: the optimising
- * compiler of V8 works for some 8 s on the code of one load, on the gateway's core where it is
- * pinned, and a target with twice the code has twice of it.
- */
-const WARM_UP_SECONDS = 9
 /** These are compiled before they start. */
 const NEEDS_NO_WARM_UP: ReadonlySet<string> = new Set<TargetName>(['direct', 'haproxy'])
 
@@ -135,9 +129,8 @@ async function runScenarios(
       if (target === undefined) throw new Error(`${name} was not started`)
       return await runCell(scenario, target, stage.loadCore, { ...load, seconds })
     }
-    const warmUps = load.isQuick ? 1 : Math.ceil(WARM_UP_SECONDS / load.seconds)
     for (const name of byName.keys()) {
-      const count = NEEDS_NO_WARM_UP.has(name) ? 1 : warmUps
+      const count = NEEDS_NO_WARM_UP.has(name) ? 1 : warmUpCells(load)
       for (let i = 0; i < count; i++) await cell(name, load.seconds)
     }
     const of = await runRounds([...byName.keys()], rounds, name => cell(name, load.seconds))

@@ -18,10 +18,22 @@ const PACE_US = 20_000
 /** A tenth of a pace lies between two starts: 500 streams take a second. */
 const PACES_BETWEEN_STARTS = 0.1
 const MS = 1000
+/**
+ * Seconds under each scenario before it is measured, for who compiles as it runs. At 500 paced
+ * streams the optimising compiler of V8 is at work for some 10 s behind the gateway and as long
+ * behind the bare relay, on the core where they are pinned; a target with twice the code has
+ * twice of it.
+ */
+const WARM_UP_SECONDS = 15
 
 export interface Load {
   readonly seconds: number
   readonly isQuick: boolean
+}
+
+/** Cells to be run before those that count. */
+export function warmUpCells({ isQuick, seconds }: Load): number {
+  return isQuick ? 1 : Math.ceil(WARM_UP_SECONDS / seconds)
 }
 
 export interface Scenario {

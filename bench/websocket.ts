@@ -22,7 +22,14 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { readRssMb } from './cpu.ts'
 import { type BenchOptions, flag, numberOption, option } from './options.ts'
-import { type Cell, type Load, runCell, SCENARIOS, type Scenario } from './relay_scenarios.ts'
+import {
+  type Cell,
+  type Load,
+  runCell,
+  SCENARIOS,
+  type Scenario,
+  warmUpCells,
+} from './relay_scenarios.ts'
 import { median, pairedRatio, type Ratio, rounded, runRounds } from './rounds.ts'
 import { openStage, type Target } from './targets.ts'
 
@@ -220,7 +227,9 @@ export async function run(options: BenchOptions): Promise<WebSocketResult> {
         const through = over(scenario, name as Transport)
         return runCell(through, target, stage.loadCore, { ...load, seconds })
       }
-      for (const name of NAMES) await cell(name, load.seconds / 3)
+      for (const name of NAMES) {
+        for (let i = 0; i < warmUpCells(load); i++) await cell(name, load.seconds)
+      }
       const cells = await runRounds(NAMES, rounds, name => cell(name, load.seconds))
       const of = figuresOf(cells)
       figures[scenario.name] = of
