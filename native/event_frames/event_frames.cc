@@ -28,18 +28,16 @@ struct Line {
 class Lines {
  public:
   Lines(const std::uint8_t* bytes, std::size_t from, std::size_t end)
-      : bytes_(bytes), end_(end), no_cr_before_(from) {}
+      : bytes_(bytes), end_(end), behind_lf_(from), no_cr_before_(from) {}
 
   // The line at `at`, below the end.
   Line next(std::size_t at) {
-    if (!is_lf_known_ || lf_ < at) {
-      // Most lines are followed by the empty one: no call for it.
-      lf_ = bytes_[at] == '\n' ? at : find('\n', at, end_);
-      is_lf_known_ = true;
-    }
+    // Most lines are followed by the empty one: no call for it.
+    if (behind_lf_ <= at) behind_lf_ = 1 + (bytes_[at] == '\n' ? at : find('\n', at, end_));
+    const std::size_t lf = behind_lf_ - 1;
     if (no_cr_before_ < at) no_cr_before_ = at;
-    if (no_cr_before_ < lf_) no_cr_before_ = find('\r', no_cr_before_, lf_);
-    if (no_cr_before_ >= lf_) return {at, lf_, lf_ < end_ ? lf_ + 1 : end_};
+    if (no_cr_before_ < lf) no_cr_before_ = find('\r', no_cr_before_, lf);
+    if (no_cr_before_ >= lf) return {at, lf, lf < end_ ? lf + 1 : end_};
     const std::size_t behind = no_cr_before_ + 1;
     return {at, no_cr_before_, behind < end_ && bytes_[behind] == '\n' ? behind + 1 : behind};
   }
@@ -53,8 +51,7 @@ class Lines {
 
   const std::uint8_t* bytes_;
   std::size_t end_;
-  std::size_t lf_ = 0;
-  bool is_lf_known_ = false;
+  std::size_t behind_lf_;     // behind the next LF, once one was looked for
   std::size_t no_cr_before_;  // the next CR lies here, or nobody has looked further
 };
 
