@@ -124,16 +124,16 @@ async function runScenarios(
   const cells = new Map<string, Map<string, Cell[]>>()
   for (const scenario of SCENARIOS) {
     if (!names.includes(scenario.name)) continue
-    const cell = async (name: string, seconds: number): Promise<Cell> => {
+    const cell = async (name: string): Promise<Cell> => {
       const target = byName.get(name)
       if (target === undefined) throw new Error(`${name} was not started`)
-      return await runCell(scenario, target, stage.loadCore, { ...load, seconds })
+      return await runCell(scenario, target, stage.loadCore, load)
     }
     for (const name of byName.keys()) {
       const count = NEEDS_NO_WARM_UP.has(name) ? 1 : warmUpCells(load)
-      for (let i = 0; i < count; i++) await cell(name, load.seconds)
+      for (let i = 0; i < count; i++) await cell(name)
     }
-    const of = await runRounds([...byName.keys()], rounds, name => cell(name, load.seconds))
+    const of = await runRounds([...byName.keys()], rounds, cell)
     cells.set(scenario.name, of)
     process.stdout.write(`${scenario.name}: ${rounds} rounds of ${byName.size} targets done\n`)
   }

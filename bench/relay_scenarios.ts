@@ -19,10 +19,9 @@ const PACE_US = 20_000
 const PACES_BETWEEN_STARTS = 0.1
 const MS = 1000
 /**
- * Seconds under each scenario before it is measured, for who compiles as it runs. At 500 paced
- * streams the optimising compiler of V8 is at work for some 10 s behind the gateway and as long
- * behind the bare relay, on the core where they are pinned; a target with twice the code has
- * twice of it.
+ * Seconds under each scenario before it is measured, for who compiles as it runs: at 500 paced
+ * streams the optimising compiler of V8 is at work for some 10 s behind the gateway, and a little
+ * longer behind the bare relay, on the core where they are pinned.
  */
 const WARM_UP_SECONDS = 15
 
