@@ -6,7 +6,7 @@
  *                            [--targets direct,baseline,…] [--scenarios short,paced,…]
  *
  *   start all ─► idle ─► warm-up ─► interleaved at concurrency 1 ─► per scenario: warm-up cells
- *   each, then rounds A B C · C B A · … of one cell per target ─► medians, paired ratios, memory
+ *   each, then rounds of one cell per target in balanced order ─► medians, paired ratios, memory
  *
  * The gateway runs with the text-keyed model, KV events on, its log lines to a file and metrics
  * on. Processor time is that of its whole process (all threads, health checks and KV events

@@ -1,6 +1,7 @@
 /**
- * Interleaved rounds: every contestant gets one cell a round, forwards in even rounds and
- * backwards in odd ones (A B C · C B A · A B C …), so that drift of the machine falls on all.
+ * Interleaved rounds: every contestant gets one cell a round, in an order in which it has another
+ * place and another predecessor each time, so that drift of the machine falls on all, and so does
+ * what a cell leaves behind: a core that one contestant has left alone runs the next one faster.
  * Ratios are taken inside a round and only then summarised:
  *
  *     round      0     1     2
@@ -16,6 +17,21 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2
 }
 
+/**
+ * The order of a round: a row of a Williams square (E. J. Williams, Australian Journal of
+ * Scientific Research A 2, 1949), in which over `count` rounds each contestant has each place once
+ * and follows each other one once. An odd count takes twice as many rounds, every second reversed.
+ *
+ *     count 4:   0 3 1 2 · 1 0 2 3 · 2 1 3 0 · 3 2 0 1
+ */
+export function orderOfRound(count: number, round: number): number[] {
+  const row = Array.from({ length: count }, (_, place) => {
+    const step = place % 2 === 0 ? place / 2 : count - (place + 1) / 2
+    return (step + round) % count
+  })
+  return count % 2 === 1 && round % 2 === 1 ? row.toReversed() : row
+}
+
 /** Runs `cell` for every name in each round; returns the cells of each name in round order. */
 export async function runRounds<T>(
   names: readonly string[],
@@ -24,9 +40,11 @@ export async function runRounds<T>(
 ): Promise<Map<string, T[]>> {
   const cells = new Map<string, T[]>(names.map(name => [name, []]))
   for (let round = 0; round < rounds; round++) {
-    const order = round % 2 === 0 ? names : names.toReversed()
-    // One after the other on purpose: contestants never share the machine.
-    for (const name of order) cells.get(name)?.push(await cell(name, round))
+    for (const index of orderOfRound(names.length, round)) {
+      const name = names[index] ?? ''
+      // One after the other on purpose: contestants never share the machine.
+      cells.get(name)?.push(await cell(name, round))
+    }
   }
   return cells
 }

@@ -5,7 +5,7 @@
  *                                [--idle 10000] [--no-pin] [--quick]
  *
  * One gateway, the same chat streams in turn over `sse`, `ws` (text frames) and `msgpack` (binary
- * frames), in the order A B C, then C B A; `sse_null` is SSE a second time: what differs between
+ * frames), in balanced order; `sse_null` is SSE a second time: what differs between
  * equals is noise. One stream a connection, as SSE has it. Every stream must have the same bytes
  * on every transport (the hash of the events).
  *

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { run } from '../../bench/relay.ts'
-import { median, pairedRatio, runRounds } from '../../bench/rounds.ts'
+import { median, orderOfRound, pairedRatio, runRounds } from '../../bench/rounds.ts'
 import { missing } from '../../bench/targets.ts'
 import {
   checkAborts,
@@ -72,13 +72,34 @@ describe.runIf(isBuilt)('the baseline relay', () => {
   test('a node that refuses is a 502', checkRefusal)
 })
 
+function add(counts: Map<string, number>, key: string): void {
+  counts.set(key, 1 + (counts.get(key) ?? 0))
+}
+
 describe('interleaved rounds', () => {
-  test('every second round runs backwards', async () => {
+  test('every target has a cell a round', async () => {
     const order: string[] = []
-    await runRounds(['a', 'b', 'c'], 3, async (name, round) => {
+    await runRounds(['a', 'b', 'c', 'd'], 2, async (name, round) => {
       order.push(`${name}${round}`)
     })
-    expect(order.join(' ')).toBe('a0 b0 c0 c1 b1 a1 a2 b2 c2')
+    expect(order.join(' ')).toBe('a0 d0 b0 c0 b1 a1 c1 d1')
+  })
+
+  test.each([1, 2, 3, 4, 5, 6, 7])('%i targets follow each other equally often', count => {
+    const rounds = count % 2 === 0 ? count : 2 * count
+    const places = new Map<string, number>()
+    const pairs = new Map<string, number>()
+    for (let round = 0; round < rounds; round++) {
+      const order = orderOfRound(count, round)
+      for (const [place, index] of order.entries()) {
+        add(places, `${index} at ${place}`)
+        if (place > 0) add(pairs, `${order[place - 1]} ${index}`)
+      }
+    }
+    expect(places.size).toBe(count * count)
+    expect(new Set(places.values())).toEqual(new Set([rounds / count]))
+    expect(pairs.size).toBe(count * (count - 1))
+    expect(new Set(pairs.values()).size).toBeLessThanOrEqual(1)
   })
 
   test('ratios are paired inside a round', () => {
