@@ -4,6 +4,7 @@
  * `Children` whose `stopAll` belongs into a `finally`.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -116,21 +117,25 @@ export async function awaitAnswer(url: string): Promise<number> {
   throw new Error(`${url} did not answer 200 within ${START_MS_MAX} ms`)
 }
 
-async function tryPorts(count: number): Promise<number | null> {
+/**
+ * Ports below those that Linux hands out by itself (from 32,768): one of these may be given to
+ * another process' connection between being found free here and being listened on.
+ */
+const FIRST_PORT = 12_000
+const LAST_PORT = 32_000
+
+async function areFree(first: number, count: number): Promise<boolean> {
   const servers: ReturnType<typeof createServer>[] = []
   try {
-    let first = 0
     for (let i = 0; i < count; i++) {
       const server = createServer()
       servers.push(server)
-      server.listen({ host: '127.0.0.1', port: i === 0 ? 0 : first + i, exclusive: true })
+      server.listen({ host: '127.0.0.1', port: first + i, exclusive: true })
       await once(server, 'listening')
-      const address = server.address()
-      if (i === 0 && address !== null && typeof address === 'object') first = address.port
     }
-    return first
+    return true
   } catch {
-    return null
+    return false
   } finally {
     for (const server of servers) server.close()
   }
@@ -139,8 +144,8 @@ async function tryPorts(count: number): Promise<number | null> {
 /** First of `count` free ports in a row. */
 export async function freePorts(count: number): Promise<number> {
   for (let tries = 0; tries < 20; tries++) {
-    const first = await tryPorts(count)
-    if (first !== null) return first
+    const first = randomInt(FIRST_PORT, LAST_PORT - count)
+    if (await areFree(first, count)) return first
   }
   throw new Error(`found no ${count} free ports in a row`)
 }

@@ -50,10 +50,10 @@ describe.each([1, 2])('SIGTERM with %i gateway threads', threads => {
   test('as soon as the port answers ends with 0', async () => {
     for (let round = 0; round < 3; round += 1) {
       const port = await freePorts(2)
-      const { kill, ended } = start(port, ...words)
+      const { kill, written, ended } = start(port, ...words)
       await until(() => listens(port), 'the port to answer')
       kill('SIGTERM')
-      expect(await ended).toEqual([0, null])
+      expect(await ended, written()).toEqual([0, null])
     }
   })
 
@@ -62,7 +62,7 @@ describe.each([1, 2])('SIGTERM with %i gateway threads', threads => {
       const { kill, written, ended } = start(await freePorts(2), ...words)
       await until(() => written().includes('listening on'), 'the greeting')
       kill('SIGTERM')
-      expect(await ended).toEqual([0, null])
+      expect(await ended, written()).toEqual([0, null])
     }
   })
 
