@@ -2,8 +2,6 @@
  * Members in one process for tests: each with a store of its own, one source between them whose
  * bytes are counted, and faults that can be put in front of it.
  */
-import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
 import {
   closeSync,
   mkdirSync,
@@ -14,9 +12,9 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { freePorts as freePortsInARow } from '../../bench/children.ts'
 import { DirectorySource } from '../../src/model-cache/directory_source.ts'
 import { noFront } from '../../src/model-cache/front.ts'
 import { Member, type MemberOptions } from '../../src/model-cache/member.ts'
@@ -172,28 +170,8 @@ export function bytesOf(member: Member, name: string): Buffer | null {
   return bytes
 }
 
-/**
- * Ports for members that have to know each other before they start; the port after each is free as
- * well. They lie below those that the system hands out, so nobody gets them by chance meanwhile.
- */
+/** Ports for members that have to know each other before they start; the one after each is free. */
 export async function freePorts(count: number): Promise<number[]> {
-  const found: number[] = []
-  while (found.length < count) {
-    const port = 2 * randomInt(5_000, 16_000)
-    if (found.includes(port)) continue
-    if ((await isFree(port)) && (await isFree(port + 1))) found.push(port)
-  }
-  return found
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer().listen(port, '127.0.0.1')
-  try {
-    await once(server, 'listening')
-  } catch {
-    return false
-  }
-  server.close()
-  await once(server, 'close')
-  return true
+  const first = await freePortsInARow(2 * count)
+  return Array.from({ length: count }, (_, index) => first + 2 * index)
 }
