@@ -1,7 +1,7 @@
 /**
  * Interleaved rounds: every contestant gets one cell a round, in an order in which it has another
  * place and another predecessor each time, so that drift of the machine falls on all, and so does
- * what a cell leaves behind: a core that one contestant has left alone runs the next one faster.
+ * what a cell leaves behind for the next one, such as a core that it has left alone.
  * Ratios are taken inside a round and only then summarised:
  *
  *     round      0     1     2
