@@ -15,9 +15,11 @@ export interface SlotIndex extends BlockWriter {
   flush(): void
   /** Blocks that the slot holds, of what was flushed. */
   heldBlocks(): number
-  /** Drops all blocks and predictions of the slot; a hidden slot is shown again. */
-  drop(): void
-  /** As `drop`, and the slot may be given to another node. */
+  /** Drops all blocks of the slot; a hidden slot is shown again. */
+  dropBlocks(): void
+  /** Another process has the slot: as `dropBlocks`, and its predictions go too. */
+  restart(): void
+  /** As `restart`, and the slot may be given to another node. */
   remove(): void
 }
 
@@ -98,9 +100,13 @@ export class NativeSlotIndex implements SlotIndex {
     return this.#shared.index.heldBlocks(this.#slot)
   }
 
-  drop(): void {
+  dropBlocks(): void {
     this.#batch.reset()
     this.#shared.index.clearSlot(this.#slot)
+  }
+
+  restart(): void {
+    this.dropBlocks()
     overlay.forget(this.#slot)
   }
 

@@ -121,9 +121,12 @@ export class Source {
     })
   }
 
-  /** The node's blocks are known to be gone (reset, sleep): the engine says so only later. */
+  /**
+   * The node's blocks are known to be gone (reset, sleep): the engine says so only later. Who knew
+   * it forgot the predictions at that moment; those made since are of requests that came after it.
+   */
   clear(): void {
-    this.#options.index.drop()
+    this.#options.index.dropBlocks()
   }
 
   /** Closes and awaits every socket; the blocks are dropped with the slot. */
@@ -189,14 +192,14 @@ export class Source {
   #isOverfull(): boolean {
     const { index, subscription } = this.#options
     if (subscription.blockCount === 0 || index.heldBlocks() <= subscription.blockCount) return false
-    index.drop()
+    index.dropBlocks()
     this.#overfull++
     return true
   }
 
   #dropBlocks(): void {
     this.#interpreter.restart()
-    this.#options.index.drop()
+    this.#options.index.restart()
   }
 
   #startReplay(seq: number): void {

@@ -51,8 +51,9 @@ async function subscribe(subscription: KvSubscription): Promise<string | null> {
   const { slot, hashGroup, endpoint, nodeId } = subscription
   assert(!sources.has(slot), `slot ${slot} is subscribed already`)
   const index = new NativeSlotIndex(sharedIndex(subscription), slot, hashGroup)
-  // Also shows a slot again that was hidden for the node before.
-  index.drop()
+  // Shows a slot again that was hidden for the node before. Predictions stay: hiding forgot those
+  // of that node, and what was placed here since will be computed here, announced or not.
+  index.dropBlocks()
   if (typeof zmq === 'string') return zmq
   past.begin(slot, nodeId)
   const source = new Source({ subscription, zmq, gate, index, onChange: sendReport })
