@@ -13,7 +13,9 @@
  * One sweep a second pings every socket each `pingMs`, retires those past `lifetimeMs` and closes
  * those whose client has taken nothing for `blockedMs`; uWebSockets.js itself closes a socket that
  * has sent nothing, not even a pong, for `idleMs`. A timer per socket would cost more than the
- * rest of an idle one. What it does badly: uWebSockets.js drops a frame beyond `maxPayloadLength`
+ * rest of an idle one. Between two sweeps counts for one second at most: a process that stood still
+ * (stopped, or its machine was) wakes with its timers first and its sockets second, and would else
+ * close clients that took all they could get. What it does badly: uWebSockets.js drops a frame beyond `maxPayloadLength`
  * without a close frame, so only frames up to twice the limit are told why (1009).
  */
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
@@ -83,10 +85,14 @@ export class WebSocketFront {
   readonly #options: WebSocketOptions
   readonly #open = new Roster<Connection>()
   #timer: NodeJS.Timeout | null = null
+  /** When the last sweep was, and what all before it count for (ms); never 0: "not blocked". */
+  #sweptMs: number
+  #awakeMs = 1
   #draining: OperatingError | null = null
 
   constructor(app: TemplatedApp, options: WebSocketOptions) {
     this.#options = options
+    this.#sweptMs = options.now()
     if (!options.settings.isEnabled) return
     for (const [path, dialect] of WEBSOCKET_PATHS) this.#register(app, path, dialect)
   }
@@ -155,7 +161,7 @@ export class WebSocketFront {
       dialect,
       inFlightMax: settings.inFlightMax,
       frameBytesMax: settings.frameBytesMax,
-      now: options.now,
+      now: () => this.#awakeNow(),
       erred: code => options.erred(code),
       turnOf: (connection, frame) => options.turnOf(path, connection, frame),
       cancel: (connection, responseId) => options.cancel(connection, responseId),
@@ -231,9 +237,16 @@ export class WebSocketFront {
     if (this.#draining !== null) connection.retire('draining', this.#draining)
   }
 
+  /** Time of all sockets: as `options.now`, without the standstills. */
+  #awakeNow(): number {
+    return this.#awakeMs + Math.min(this.#options.now() - this.#sweptMs, SWEEP_MS)
+  }
+
   #sweep(): void {
     const { pingMs, lifetimeMs, blockedMs } = this.#options.settings
-    const now = this.#options.now()
+    const now = this.#awakeNow()
+    this.#awakeMs = now
+    this.#sweptMs = this.#options.now()
     for (const connection of this.#open.members()) {
       if (connection.blockedMs > 0 && now - connection.blockedMs > blockedMs) {
         connection.end('overload', 'the client does not read')

@@ -21,6 +21,7 @@ export class SocketClient {
   readonly texts: string[] = []
   readonly binary: [string | null, number | null, Buffer][] = []
   readonly closed: Promise<Closing>
+  #closing: Closing | null = null
   readonly #messages: Message[] = []
   /** Texts that have been parsed: a test that waits looks at them all, time after time. */
   #seen = 0
@@ -32,10 +33,10 @@ export class SocketClient {
       else this.texts.push(data.toString('utf8'))
     })
     ws.on('error', () => {})
-    this.closed = once(ws, 'close').then(([code, reason]) => ({
-      code: Number(code),
-      reason: String(reason),
-    }))
+    this.closed = once(ws, 'close').then(([code, reason]) => {
+      this.#closing = { code: Number(code), reason: String(reason) }
+      return this.#closing
+    })
   }
 
   get messages(): readonly Message[] {
@@ -69,11 +70,16 @@ export class SocketClient {
 
   /** Waits for the `count`th terminal message of a lane. */
   async ended(lane: string | null, count = 1): Promise<void> {
-    await until(() => {
-      const ends = this.lane(lane).filter(({ type }) => TERMINAL.has(type ?? ''))
-      const done = lane === null ? this.texts.filter(text => text === '[DONE]').length : 0
-      return ends.length + done >= count
-    }, `end ${count} of lane ${lane}`)
+    const what = `end ${count} of lane ${lane}`
+    await until(() => this.#hasEnded(lane, count) || this.#closing !== null, what)
+    if (this.#hasEnded(lane, count)) return
+    throw new Error(`closed before ${what}: ${this.#closing?.code} ${this.#closing?.reason}`)
+  }
+
+  #hasEnded(lane: string | null, count: number): boolean {
+    const ends = this.lane(lane).filter(({ type }) => TERMINAL.has(type ?? ''))
+    const done = lane === null ? this.texts.filter(text => text === '[DONE]').length : 0
+    return ends.length + done >= count
   }
 
   async close(): Promise<Closing> {

@@ -27,6 +27,8 @@ const BROKEN_TEXT = Buffer.concat([
 ])
 /** A length of 2⁶² bytes. */
 const MORE = Buffer.from([0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+/** Milliseconds without progress after which the gateway closes. */
+const BLOCKED_MS = 2000
 /** What the process may grow by in a test here; a fault would cost hundreds of megabytes. */
 const GROWTH_BYTES_MAX = 120 * MIB
 
@@ -37,6 +39,18 @@ function turn(content: string, lane: string): object {
 function ask(content: string): Buffer {
   const messages = [{ role: 'user', content }]
   return Buffer.from(JSON.stringify({ model: 'm', messages }))
+}
+
+/** True once a value was the same in twenty looks in a row. */
+function stillness(look: () => number): () => boolean {
+  let last = -1
+  let same = 0
+  return () => {
+    const value = look()
+    same = value === last ? same + 1 : 0
+    last = value
+    return same >= 20
+  }
 }
 
 function rssOf({ pid }: Gateway): number {
@@ -50,11 +64,14 @@ describe.each([1, 2])('with %i gateway threads', threads => {
   let gateway: Gateway
   /** Streams whose reader, the gateway, went away before their end. */
   let aborted = 0
+  /** Bytes that left the node for the gateway. */
+  let sentBytes = 0
 
   beforeAll(async () => {
     await node.listen()
     const file = path.join(folder, 'warmpath.yaml')
-    const settings = 'websocket:\n  idle_ms: 8s\n  ping_ms: 60s\n  blocked_ms: 2s\n'
+    const limits = `  idle_ms: 8s\n  ping_ms: 60s\n  blocked_ms: ${BLOCKED_MS}ms\n`
+    const settings = `websocket:\n${limits}`
     writeFileSync(file, `nodes:\n  - url: ${node.url}\n${settings}`)
     gateway = await startGateway([], ['--config', file, '--threads', String(threads)])
     await healthy(gateway, 1)
@@ -74,6 +91,7 @@ describe.each([1, 2])('with %i gateway threads', threads => {
         const write = (i: number): void => {
           for (; i < count; i++) {
             const isTaken = response.write(`data: {"i":${i},"text":"${big}"}\n\n`)
+            sentBytes = response.socket?.bytesWritten ?? 0
             if (isTaken) continue
             response.once('drain', () => write(i + 1))
             return
@@ -249,5 +267,23 @@ describe.each([1, 2])('with %i gateway threads', threads => {
     const big = client.texts.filter(text => text.startsWith('{"stream_id":"big"')).length
     expect(big).toBeLessThan(FLOOD_EVENTS - 100)
     client.ws.terminate()
+  })
+
+  test('a gateway that stood still does not hold that against its clients', async () => {
+    const client = await openSocket(gateway.url + CHAT)
+    client.ask(turn('flood', 'big'))
+    await until(() => client.texts.length > 20, 'the flood')
+    client.ws.pause()
+    await until(
+      stillness(() => sentBytes),
+      'a gateway that takes no more from the node',
+    )
+    gateway.signal('SIGSTOP')
+    const stopped = performance.now()
+    await until(() => performance.now() - stopped > 2 * BLOCKED_MS, 'a long standstill')
+    client.ws.resume()
+    gateway.signal('SIGCONT')
+    await client.ended('big')
+    await client.close()
   })
 })
