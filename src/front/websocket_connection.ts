@@ -116,6 +116,8 @@ export class Connection implements LaneHost, Flushable, Member {
   #isFlushing = false
   #isMarked = false
   #isPumping = false
+  /** The socket has room again, and lanes go on behind the handler that said so. */
+  #isResuming = false
   /** Something may be queued in uWebSockets.js. */
   #mayBeFull = false
   #retirement: Retirement | null = null
@@ -155,14 +157,19 @@ export class Connection implements LaneHost, Flushable, Member {
     this.#heard(frame)
   }
 
-  /** The socket takes more. */
+  /**
+   * The socket takes more. Nothing is sent from inside of this handler: what a long message leaves
+   * unwritten there is forgotten, for uWebSockets.js (3.0.6) stops polling for room when the
+   * handler returns unless a write failed in it, and the write of a message of 16 KiB and more
+   * (`us_socket_write2`) does not count as one. Nor in its microtasks, which run before it returns.
+   */
   drained(): void {
     const ws = this.#ws
     if (ws === null || this.blockedMs === 0) return
     this.blockedMs = this.#options.now()
-    if (ws.getBufferedAmount() > BUFFERED_BYTES_MAX / 2) return
-    this.blockedMs = 0
-    this.flush()
+    if (this.#isResuming || ws.getBufferedAmount() > BUFFERED_BYTES_MAX / 2) return
+    this.#isResuming = true
+    setImmediate(() => this.#resume())
   }
 
   ping(): void {
@@ -245,6 +252,12 @@ export class Connection implements LaneHost, Flushable, Member {
     if (this.#ring.length === 0 && this.#next.isShort) return this.#sendRing(false)
     this.#sendNow ??= () => this.#sendRing(true)
     this.#ws.cork(this.#sendNow)
+  }
+
+  #resume(): void {
+    this.#isResuming = false
+    this.blockedMs = 0
+    this.flush()
   }
 
   #sendRing(isCorked: boolean): void {

@@ -15,8 +15,9 @@
  * has sent nothing, not even a pong, for `idleMs`. A timer per socket would cost more than the
  * rest of an idle one. Between two sweeps counts for one second at most: a process that stood still
  * (stopped, or its machine was) wakes with its timers first and its sockets second, and would else
- * close clients that took all they could get. What it does badly: uWebSockets.js drops a frame beyond `maxPayloadLength`
- * without a close frame, so only frames up to twice the limit are told why (1009).
+ * close clients that took all they could get. What it does badly: uWebSockets.js drops a frame
+ * beyond `maxPayloadLength` without a close frame, so only frames up to twice the limit are told
+ * why (1009).
  */
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import type { Access, Tenant } from '../access/keys.ts'
