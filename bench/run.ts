@@ -14,6 +14,7 @@ const BENCHES: Readonly<Record<string, string>> = {
   relay: 'latency and processor time of the gateway beside direct, a bare relay and haproxy',
   reuse: 'share of tokens reused over three simulated nodes, by policy',
   websocket: 'processor time and delay of a token over WebSocket beside SSE; idle sockets',
+  start: 'from the start of the process to its first answer, beside a bare relay',
   soak: 'growth of memory over a million short requests',
   index: 'prefix index: build, lookup, churn and memory, beside a flat map',
   log: 'response log: appends, events and readers',

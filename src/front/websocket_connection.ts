@@ -161,7 +161,8 @@ export class Connection implements LaneHost, Flushable, Member {
    * The socket takes more. Nothing is sent from inside of this handler: what a long message leaves
    * unwritten there is forgotten, for uWebSockets.js (3.0.6) stops polling for room when the
    * handler returns unless a write failed in it, and the write of a message of 16 KiB and more
-   * (`us_socket_write2`) does not count as one. Nor in its microtasks, which run before it returns.
+   * (`us_socket_write2`) does not count as one (Bun's copy of it: oven-sh/bun #38177). Nor in its
+   * microtasks, which run before it returns.
    */
   drained(): void {
     const ws = this.#ws
