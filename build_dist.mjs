@@ -18,7 +18,7 @@ const made = path.join(root, `dist.${process.pid}`)
 
 function isBundled(id) {
   const isFile = id.startsWith('.') || path.isAbsolute(id)
-  return isFile || BUNDLED_PACKAGES.includes(id)
+  return isFile || BUNDLED_PACKAGES.some(name => id === name || id.startsWith(`${name}/`))
 }
 
 const bundle = await rolldown({

@@ -11,6 +11,7 @@
  * the file is added by config/load.ts.
  */
 import { z } from 'zod'
+import { parseAddress } from './address.ts'
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 const SIZE_UNITS: Readonly<Record<string, number>> = {
@@ -20,17 +21,8 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   GiB: 1024 ** 3,
 }
 
-/** Highest TCP port. */
-export const PORT_MAX = 65_535
-
 /** Longest duration a timer of Node can wait, in milliseconds (it wraps to 1 ms beyond). */
 export const DURATION_MS_MAX = 2_147_483_647
-
-/** A place to listen on. */
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
 
 function spelled(text: string, units: Readonly<Record<string, number>>): number | null {
   const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text.trim())
@@ -95,30 +87,6 @@ export function flag() {
   return z
     .union([z.boolean(), z.enum(['true', 'false'])], { error: 'expected true or false' })
     .transform(value => value === true || value === 'true')
-}
-
-/** "host:port", "[v6]:port" or a port on loopback; null when it is none of these. */
-export function parseAddress(text: string): Address | null {
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^\s:[\]/]+)):(\d{1,5})$/.exec(text)
-  if (match !== null) {
-    const port = Number(match[3])
-    return port <= PORT_MAX ? { host: match[1] ?? match[2]!, port } : null
-  }
-  if (!/^\d{1,5}$/.test(text) || Number(text) > PORT_MAX) return null
-  return { host: '127.0.0.1', port: Number(text) }
-}
-
-/** The address as `host:port`, with brackets around IPv6. */
-export function formatAddress(place: Address): string {
-  const host = place.host.includes(':') ? `[${place.host}]` : place.host
-  return `${host}:${place.port}`
-}
-
-/** Whether only this machine can reach the address. Names other than localhost count as public. */
-export function isLoopback(host: string): boolean {
-  const bare = host.toLowerCase()
-  if (bare === 'localhost' || bare === '::1') return true
-  return /^(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(bare)
 }
 
 /** A place to listen on. */

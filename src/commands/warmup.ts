@@ -8,6 +8,7 @@
  * Lines of the log go to stderr.
  */
 import path from 'node:path'
+import { formatAddress } from '../address.ts'
 import {
   choiceOf,
   describeFlags,
@@ -32,7 +33,6 @@ import { nativeMover } from '../model-cache/mover.ts'
 import { showProgress } from '../model-cache/progress.ts'
 import { LOG_LEVELS } from '../observe/config.ts'
 import { openLog, type ThreadLog } from '../observe/log.ts'
-import { formatAddress } from '../setting.ts'
 
 /** Paths of one warm-up: each is a source of its own. */
 const PATHS_MAX = 64

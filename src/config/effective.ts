@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { tenantName } from '../access/keys.ts'
-import { type Address, formatAddress } from '../setting.ts'
+import { type Address, formatAddress } from '../address.ts'
 import type { configurationSchema } from './schema.ts'
 
 type Parsed = z.output<typeof configurationSchema>

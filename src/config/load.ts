@@ -12,8 +12,8 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { z } from 'zod'
+import { formatAddress, PORT_MAX, parseAddress } from '../address.ts'
 import { TOY_TOKENIZER } from '../prompt/tokenizer.ts'
-import { formatAddress, PORT_MAX, parseAddress } from '../setting.ts'
 import { type Configuration, frozen } from './effective.ts'
 import { ConfigurationError } from './error.ts'
 import {

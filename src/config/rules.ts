@@ -5,9 +5,9 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { PUBLIC_KEY_CHARS_MIN } from '../access/config.ts'
+import { type Address, formatAddress, isLoopback } from '../address.ts'
 import { entryFault, nodeIdOf } from '../nodes/config.ts'
 import { TOY_TOKENIZER } from '../prompt/tokenizer.ts'
-import { type Address, formatAddress, isLoopback } from '../setting.ts'
 import type { Configuration } from './effective.ts'
 import type { SettingPath } from './yaml_file.ts'
 

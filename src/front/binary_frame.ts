@@ -3,7 +3,8 @@
  * the shape of the server's own frames. `bin` holds the JSON object of a text frame, without
  * `stream_id`; `n` means nothing in this direction.
  */
-import { Unpackr } from 'msgpackr'
+// Without the native part of msgpackr, which every gateway thread would load at its start.
+import { Unpackr } from 'msgpackr/unpack'
 import type { ClientFrame, Dialect } from '../api/ws_frames.ts'
 import { readClientFrame } from '../api/ws_frames.ts'
 import { OperatingError } from '../errors.ts'

@@ -13,7 +13,7 @@
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { z } from 'zod'
-import { PORT_MAX } from '../setting.ts'
+import { PORT_MAX } from '../address.ts'
 import { BODY_DIGEST_HEADER, bodyDigest, sign } from './auth.ts'
 import type { Holding, PeerPlace, Statement } from './peer.ts'
 import { isOwnUser, OTHER_USER } from './socket_owner.ts'

@@ -1,5 +1,5 @@
 /** A port that a member cannot have: a fault of its setting, told without a stack trace. */
-import { formatAddress } from '../setting.ts'
+import { formatAddress } from '../address.ts'
 
 export class ListenError extends Error {
   constructor(

@@ -3,7 +3,7 @@
  * can reach the port could read every model.
  */
 import { readFileSync } from 'node:fs'
-import { isLoopback, PORT_MAX, parseAddress } from '../setting.ts'
+import { isLoopback, PORT_MAX, parseAddress } from '../address.ts'
 
 /** Characters of a token: less is guessed. */
 const TOKEN_CHARS_MIN = 16

@@ -17,8 +17,9 @@
  * What it does badly: every member greets every other, so traffic grows with the square of their
  * number (64 members: 2,000 small requests a second in all).
  */
+
+import { formatAddress } from '../address.ts'
 import type { Log } from '../observe/log.ts'
-import { formatAddress } from '../setting.ts'
 import { type HelloClient, type HelloReply, placeOf } from './hello.ts'
 import { Peer, type PeerPlace, type Statement } from './peer.ts'
 

@@ -10,8 +10,9 @@
  * A member is in a service when it was given a token, a warm-up or peers. The port of any other is
  * for gateways, and for members that were given its address: they believe it, not it them.
  */
+
+import { isLoopback } from '../address.ts'
 import type { Log } from '../observe/log.ts'
-import { isLoopback } from '../setting.ts'
 import { type Hello, statementOf } from './hello.ts'
 import type { HelloAnswer } from './listener.ts'
 import type { Peers } from './peers.ts'

@@ -13,7 +13,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import { isLoopback } from '../setting.ts'
+import { isLoopback } from '../address.ts'
 
 /** What whoever is of another user is told. */
 export const OTHER_USER = 'without a token members are of one user: give them a token_file'

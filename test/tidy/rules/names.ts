@@ -29,6 +29,7 @@ export const ROOMS = [
   'observe',
   'native',
   'setting.ts',
+  'address.ts',
   'errors.ts',
   'record.ts',
 ] as const
